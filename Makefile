@@ -1,0 +1,54 @@
+# The project's commands; `make help` lists them.  Another Python:  make PYTHON=python3.12 test
+PYTHON ?= python3
+SHELL := bash
+CORE := .venv/core
+MACE := .venv/mace
+# One thread a process: the tests run two processes side by side, and small models gain nothing by more.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST_ARGS ?=
+# Environments are made anew for another Python, and brought up to date when their recipe changes.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+CORE_MADE := $(CORE)/.made-$(VERSION)
+MACE_MADE := $(MACE)/.made-$(VERSION)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-core test-mace lint format types clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(MACE_MADE)  ## train plain MACE and MACE with PIWSL on the shipped data, and compare (minutes)
+	@$(MACE)/bin/python scripts/demo.py $(DEMO_ARGS)
+
+test: lint types test-core test-mace  ## everything below
+
+lint: $(CORE_MADE)  ## ruff: rules and layout
+	$(CORE)/bin/ruff check .
+	$(CORE)/bin/ruff format --check .
+
+types: $(CORE_MADE)  ## mypy, strict
+	$(CORE)/bin/mypy
+
+test-core: $(CORE_MADE)  ## tests that need no host, in an environment without one
+	$(ONE_THREAD) $(CORE)/bin/python -m pytest -n 2 --ignore=tests/hosts --ignore=tests/cli \
+	  --cov --cov-report= $(PYTEST_ARGS)
+
+test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
+	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest -n 2 --dist loadfile \
+	  tests/hosts tests/cli tests/scripts --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+
+format: $(CORE_MADE)  ## let ruff mend what it can
+	$(CORE)/bin/ruff check --fix .
+	$(CORE)/bin/ruff format .
+
+clean:  ## remove the environments and the tools' caches; results/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+
+$(CORE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
+	@scripts/make_env.sh $(PYTHON) $(CORE) dev,evaluation
+	@touch $@
+
+$(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
+	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace
+	@touch $@

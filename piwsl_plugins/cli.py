@@ -1,0 +1,56 @@
+"""The ``piwsl`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from piwsl_plugins import __version__
+
+
+def _mace_train(arguments: list[str]) -> int:
+    """Run MACE's own training command with the PIWSL losses registered by hand."""
+    try:
+        import torch  # noqa: F401  the hooks must be in place before MACE, and after torch
+
+        from piwsl_plugins.hosts.mace.seams import install
+
+        install()
+        from mace.cli.run_train import main as run_train
+    except ModuleNotFoundError as error:
+        print(
+            f"piwsl mace-train: error: {error.name} is not installed; "
+            "pip install 'piwsl-plugins[mace]'",
+            file=sys.stderr,
+        )
+        return 2
+    sys.argv = ["mace_run_train", *arguments]
+    run_train()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments without the program's name; default, those of the process.
+
+    Returns:
+        Exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["mace-train"]:  # everything after it is MACE's, --help included
+        return _mace_train(arguments[1:])
+    parser = argparse.ArgumentParser(prog="piwsl", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands.add_parser(
+        "mace-train",
+        help="mace_run_train with the PIWSL losses, also where "
+        "TORCH_DEVICE_BACKEND_AUTOLOAD=0 switches entry points of torch off; "
+        "'piwsl mace-train --help' explains every flag",
+        add_help=False,
+    )
+    parser.parse_args(arguments)
+    return 0

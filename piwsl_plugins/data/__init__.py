@@ -1,0 +1,1 @@
+"""Energy-only data, host-free: checks of labels and geometries before training starts."""

@@ -1,0 +1,30 @@
+"""How good a model is: errors, softening and figures, for any model that ASE can call.
+
+`compare` evaluates frames with a calculator, `summarise` gives every figure of merit at once, and
+`piwsl_plugins.evaluation.figures` (which needs matplotlib) draws.
+"""
+
+from piwsl_plugins.evaluation.comparison import Comparison
+from piwsl_plugins.evaluation.errors import (
+    energy_rmse,
+    energy_rmse_per_atom,
+    force_mae,
+    force_rmse,
+)
+from piwsl_plugins.evaluation.predict import compare
+from piwsl_plugins.evaluation.softening import Softening, slope_through_origin, softening
+from piwsl_plugins.evaluation.summary import Summary, summarise
+
+__all__ = [
+    "Comparison",
+    "Softening",
+    "Summary",
+    "compare",
+    "energy_rmse",
+    "energy_rmse_per_atom",
+    "force_mae",
+    "force_rmse",
+    "slope_through_origin",
+    "softening",
+    "summarise",
+]

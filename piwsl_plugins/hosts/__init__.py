@@ -1,0 +1,1 @@
+"""Adapters, one a host: the only modules that import MACE or NequIP."""

@@ -1,0 +1,32 @@
+"""The physics: pure functions and one small module on tensors; imports torch and nothing else.
+
+Notation (arXiv:2408.05215): a structure has energy E (eV), positions r and displacements d
+(angstrom, shape [n_atoms, 3]) and forces F = -dE/dr (eV/angstrom). Several structures are batched
+by a graph index, shape [n_atoms]; energies then have shape [n_graphs].
+"""
+
+from piwsl_plugins.losses.conservative import conservative_residual
+from piwsl_plugins.losses.consistency import ConsistencyLoss, consistency_penalties, draw_pair
+from piwsl_plugins.losses.displacements import draw_displacements, step_generator
+from piwsl_plugins.losses.model import Evaluate, from_energy
+from piwsl_plugins.losses.reduction import exceed_tolerance, penalise
+from piwsl_plugins.losses.structures import Structures
+from piwsl_plugins.losses.taylor import quadratic_term, sum_per_graph, taylor_residual, work
+
+__all__ = [
+    "ConsistencyLoss",
+    "Evaluate",
+    "Structures",
+    "conservative_residual",
+    "consistency_penalties",
+    "draw_displacements",
+    "draw_pair",
+    "exceed_tolerance",
+    "from_energy",
+    "penalise",
+    "quadratic_term",
+    "step_generator",
+    "sum_per_graph",
+    "taylor_residual",
+    "work",
+]

@@ -1,0 +1,203 @@
+"""Every setting of the PIWSL losses, once: name, unit, meaning, default and allowed range.
+
+The ``--piwsl_*`` flags of MACE and the table in the README are derived from these fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+DEFAULT_WEIGHT_RATIO = 0.05
+"""Weight of a PIWSL term where none is given, as a fraction of the host's energy weight."""
+
+TERMS = ("taylor", "conservative")
+
+
+def _setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] = ()) -> _T:
+    metadata = {"help": help, "unit": unit, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PiwslSettings:
+    """Settings of the Taylor and conservative-force losses (arXiv:2408.05215).
+
+    Raises:
+        ValueError: a value outside its range; the message names the field, the value found and
+            the allowed range.
+    """
+
+    taylor_weight: float | None = _setting(
+        None,
+        "weight w_T of the Taylor loss, on the scale of the host's energy weight; left out, "
+        f"{DEFAULT_WEIGHT_RATIO} times that energy weight",
+    )
+    conservative_weight: float | None = _setting(
+        None,
+        "weight w_C of the conservative-force loss, on the scale of the host's energy weight; "
+        f"left out, {DEFAULT_WEIGHT_RATIO} times that energy weight",
+    )
+    order: int = _setting(
+        2,
+        "order of the energy extrapolation along the displacement: 1, the paper's, penalises "
+        "curvature and softens the potential; 2 penalises only the change of curvature",
+        choices=(1, 2),
+    )
+    second_order: str = _setting(
+        "trapezoid",
+        "where the second-order term comes from: 'trapezoid', the mean of the forces at both "
+        "ends, or 'hessian', one Hessian-vector product; only read where order is 2",
+        choices=("trapezoid", "hessian"),
+    )
+    displacement: str = _setting(
+        "ball",
+        "how each atom is displaced: uniform in a ball, on its surface ('shell'), uniform in a "
+        "'cube' of half-edge max_displacement (the paper's code), or 'adversarial', along the "
+        "force error where there are reference forces and along the model's force elsewhere",
+        choices=("ball", "shell", "cube", "adversarial"),
+    )
+    max_displacement: float = _setting(
+        0.1,
+        "longest displacement of an atom (of each component for 'cube')",
+        unit="angstrom",
+    )
+    fraction: float = _setting(
+        1.0,
+        "fraction of the atoms of a structure that is displaced, at least one atom",
+    )
+    anchor: str = _setting(
+        "prediction",
+        "energy that the Taylor loss extrapolates from: the model's own 'prediction'; 'label', "
+        "the reference energy where there is one; 'label_and_forces', reference energy and "
+        "forces, only in structures that have both",
+        choices=("prediction", "label", "label_and_forces"),
+    )
+    tolerance: float = _setting(
+        0.0,
+        "curvature that is free of charge: only the part of the residual beyond "
+        "tolerance/2 times the squared displacement is penalised",
+        unit="eV/angstrom^2",
+    )
+    penalty: str = _setting(
+        "squared",
+        "penalty on a residual",
+        choices=("squared", "absolute", "huber"),
+    )
+    huber_delta: float = _setting(
+        0.01,
+        "residual at which the penalty 'huber' turns from squared to linear; only read there",
+        unit="eV per atom",
+    )
+    warmup: int = _setting(
+        0,
+        "optimiser steps over which both weights rise linearly from zero",
+        unit="steps",
+    )
+    every: int = _setting(
+        1,
+        "apply the terms on every k-th optimiser step, with k-fold weight",
+        unit="steps",
+    )
+    seed: int = _setting(
+        0,
+        "seed of the displacements' own random stream; the host's stream is left alone",
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            choices = field.metadata["choices"]
+            value = getattr(self, field.name)
+            # 1.0 and True equal 1, but are no order
+            if choices and not any(type(value) is type(c) and value == c for c in choices):
+                allowed = ", ".join(repr(choice) for choice in choices)
+                raise ValueError(f"{field.name}: got {value!r}, expected one of {allowed}")
+        for name in ("taylor_weight", "conservative_weight"):
+            if getattr(self, name) is not None:
+                self._check(name, 0.0, math.inf)
+        self._check("max_displacement", 0.0, 1.0, open_below=True)
+        self._check("fraction", 0.0, 1.0, open_below=True)
+        self._check("tolerance", 0.0, math.inf)
+        self._check("huber_delta", 0.0, math.inf, open_below=True)
+        self._check("warmup", 0, math.inf, whole=True)
+        self._check("every", 1, math.inf, whole=True)
+        self._check("seed", 0, 2**63, whole=True)
+
+    def _check(
+        self, name: str, low: float, high: float, *, open_below: bool = False, whole: bool = False
+    ) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, numbers.Integral if whole else numbers.Real)
+        inside = number and (low < value or (low == value and not open_below)) and value <= high
+        if inside and math.isfinite(value) and not isinstance(value, bool):
+            return
+        kind = "whole" if whole else "finite"
+        lower = f"> {low:g}" if open_below else f">= {low:g}"
+        upper = "" if high == math.inf else f" and <= {high:g}"
+        unit = next(f for f in dataclasses.fields(self) if f.name == name).metadata["unit"]
+        raise ValueError(
+            f"{name}: got {value!r}, expected a {kind} number {lower}{upper}"
+            + (f" ({unit})" if unit else "")
+        )
+
+    @property
+    def longest_displacement(self) -> float:
+        """Length of the longest displacement of one atom, angstrom."""
+        return self.max_displacement * (math.sqrt(3.0) if self.displacement == "cube" else 1.0)
+
+    @property
+    def skin(self) -> float:
+        """How much closer two atoms can come in a displaced geometry, angstrom."""
+        return 2.0 * self.longest_displacement
+
+    def weight(self, term: str, energy_weight: float) -> float:
+        """Weight of ``term`` beside an energy term of weight ``energy_weight``.
+
+        Args:
+            term: ``taylor`` or ``conservative``.
+            energy_weight: the host's weight of its own (per-atom) energy error.
+
+        Returns:
+            The weight that was set, or ``DEFAULT_WEIGHT_RATIO * energy_weight``.
+        """
+        weight = getattr(self, f"{term}_weight")
+        return DEFAULT_WEIGHT_RATIO * energy_weight if weight is None else float(weight)
+
+    def schedule(self, step: int) -> float:
+        """Factor on both weights at the optimiser step ``step`` (from 0): warm-up and ``every``."""
+        if step % self.every:
+            return 0.0
+        return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
+
+
+MACE_BASE_LOSSES = (
+    "weighted",
+    "ef",
+    "universal",
+    "huber",
+    "stress",
+    "virials",
+    "l1l2energyforces",
+    "energy_forces_dipole",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MaceSettings(PiwslSettings):
+    """The same settings, and those that only MACE needs."""
+
+    base_loss: str = _setting(
+        "weighted",
+        "MACE's own loss that stays the supervised part, decides on stress and virials, and is "
+        "the whole of the validation loss",
+        choices=MACE_BASE_LOSSES,
+    )
+    allow_large_displacement: bool = _setting(
+        False,
+        "train although max_displacement is more than half the shortest interatomic distance in "
+        "the training data",
+    )

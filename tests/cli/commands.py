@@ -1,0 +1,210 @@
+"""Runs the real commands, each in a folder and a process of its own, and reads what they leave."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+
+PYTHON = sys.executable
+MACE_RUN_TRAIN = (str(Path(sys.executable).with_name("mace_run_train")),)
+PIWSL = (str(Path(sys.executable).with_name("piwsl")),)
+AUTOLOAD_OFF = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+
+TINY: dict[str, Any] = {
+    "model": "ScaleShiftMACE",
+    "hidden_irreps": "4x0e",
+    "MLP_irreps": "4x0e",
+    "max_ell": 1,
+    "correlation": 2,
+    "num_interactions": 2,
+    "num_radial_basis": 4,
+    "radial_MLP": "[8]",
+    "r_max": 3.5,
+    "scaling": "std_scaling",
+    "batch_size": 4,
+    "valid_batch_size": 4,
+    "max_num_epochs": 2,
+    "energy_weight": 1000,
+    "default_dtype": "float64",
+    "device": "cpu",
+    "seed": 1,
+    "plot": False,
+    "pin_memory": False,
+}
+"""Options of the smallest training that still has two layers."""
+
+
+def words(options: Mapping[str, Any]) -> list[str]:
+    """Options as a command line; a bare True is a flag without a value, None is left out."""
+    line: list[str] = []
+    for name, value in options.items():
+        if value is not None:
+            line += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return line
+
+
+def execute(
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, on one thread, with nothing of the caller's Python in its way."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONWARNINGS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
+    return subprocess.run(
+        list(command),
+        cwd=folder,
+        env=environment | dict(variables or {}),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training command that has ended, and the folder that it ran in."""
+
+    folder: Path
+    name: str
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Every record of MACE's results file."""
+        (path,) = (self.folder / "results").glob(f"{self.name}_run-*_train.txt")
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The records of the optimiser steps."""
+        return [record for record in self.records if record["mode"] == "opt"]
+
+    @property
+    def validations(self) -> list[dict[str, Any]]:
+        """The records of the validations, that before training (epoch None) included."""
+        return [record for record in self.records if record["mode"] == "eval"]
+
+    @property
+    def log(self) -> str:
+        """MACE's log file."""
+        (path,) = (self.folder / "logs").glob(f"{self.name}_run-*[0-9].log")
+        return path.read_text(encoding="utf-8")
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints, in order of their epoch."""
+        found = (self.folder / "checkpoints").glob(f"{self.name}_run-*.pt")
+        return sorted(found, key=lambda path: int(path.stem.split("_epoch-")[1].split("_")[0]))
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models in the run's folder."""
+        return sorted(path.name for path in self.folder.glob("*.model"))
+
+    def check(self) -> Trained:
+        """The run itself, if it ended well; otherwise what it printed, as an error."""
+        if self.status != 0:
+            raise AssertionError(f"exit status {self.status}\n{self.stdout}\n{self.stderr}")
+        return self
+
+
+def start_training(
+    folder: Path,
+    options: Mapping[str, Any],
+    *,
+    program: Sequence[str] = MACE_RUN_TRAIN,
+    variables: Mapping[str, str] | None = None,
+) -> Trained:
+    """Run a training command in ``folder``, whatever its end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {"name": "run", **TINY, **options}
+    done = execute([*program, *words(options)], folder, variables)
+    return Trained(folder, options["name"], done.returncode, done.stdout, done.stderr)
+
+
+def train(folder: Path, options: Mapping[str, Any], **how: Any) -> Trained:
+    """Run a training command that must end well."""
+    return start_training(folder, options, **how).check()
+
+
+def without_time(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Records without the wall-clock, which no two runs share."""
+    return [{key: value for key, value in record.items() if key != "time"} for record in records]
+
+
+def atomic_energies(path: Path) -> str:
+    """Energies of the free atoms in a file, eV, as MACE takes them from a command line."""
+    energies = {int(x.numbers[0]): float(x.info["REF_energy"]) for x in ase.io.iread(path)}
+    return str(dict(sorted(energies.items())))
+
+
+def base_losses(run: Trained) -> list[float]:
+    """The supervised loss of every step, with or without PIWSL terms beside it."""
+    return [step.get("base_loss", step["loss"]) for step in run.steps]
+
+
+def check_terms(step: Mapping[str, Any], *terms: str, relative: float = 1e-6) -> None:
+    """Check that a step's loss is its base loss and the weighted terms, which are these and on."""
+    on = {key for key in step if key.startswith("piwsl_") and not key.endswith("_weight")}
+    assert on == {f"piwsl_{term}" for term in terms}
+    added = sum(step[f"piwsl_{term}_weight"] * step[f"piwsl_{term}"] for term in terms)
+    assert all(step[f"piwsl_{term}"] > 0.0 for term in terms)
+    assert added > 0.0
+    # to the relative accuracy of the whole, and never so coarse that a missing term would pass
+    tolerance = min(relative * abs(step["loss"]), 0.01 * added)
+    assert abs(step["loss"] - step["base_loss"] - added) <= tolerance
+
+
+class BareEnvironment:
+    """A virtual environment with everything that this one has, except this package."""
+
+    OURS = ("piwsl", "_piwsl", "_editable_impl_piwsl", "__editable__.piwsl", "__editable___piwsl")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(
+            [PYTHON, "-m", "venv", "--without-pip", "--symlinks", str(folder)], check=True
+        )
+        self.python = str(folder / "bin" / "python")
+        links = folder / "everything_else"
+        links.mkdir()
+        for site in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+            for entry in Path(site).iterdir():
+                if not entry.name.startswith(self.OURS) and not (links / entry.name).exists():
+                    (links / entry.name).symlink_to(entry)
+        (self.site,) = folder.glob("lib/python*/site-packages")
+        (self.site / "everything_else.pth").write_text(f"{links}\n", encoding="utf-8")
+
+    def install(self, package: Path) -> None:
+        """Put the package in, as pip does: its modules, and a dist-info with the entry points."""
+        installed = importlib.metadata.distribution("piwsl-plugins")
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, self.site / package.name, ignore=ignore)
+        info = self.site / f"piwsl_plugins-{installed.version}.dist-info"
+        info.mkdir()
+        for name in ("METADATA", "entry_points.txt"):
+            (info / name).write_text(installed.read_text(name) or "", encoding="utf-8")
+
+    def uninstall(self) -> None:
+        """Remove what :meth:`install` put in."""
+        for entry in self.site.glob("piwsl_plugins*"):
+            shutil.rmtree(entry)
+
+    def run(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run this environment's Python, from an empty folder unless told otherwise."""
+        return execute([self.python, *command], folder or self.folder)

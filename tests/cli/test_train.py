@@ -1,0 +1,157 @@
+"""`mace_run_train --loss piwsl_*` on energies alone, and its models where this package is not."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import pytest
+from commands import (
+    BareEnvironment,
+    Trained,
+    atomic_energies,
+    base_losses,
+    check_terms,
+    train,
+    without_time,
+)
+
+LOSSES = {
+    "piwsl_taylor": ("taylor",),
+    "piwsl_conservative": ("conservative",),
+    "piwsl": ("taylor", "conservative"),
+}
+EPOCHS, STEPS_AN_EPOCH, ENERGY_WEIGHT = 2, 3, 1000.0
+VISIBLE = {"piwsl_max_displacement": 0.3}
+
+USE = """
+import json, sys
+import ase.io, torch
+from mace.calculators import MACECalculator
+try:
+    import piwsl_plugins
+    raise SystemExit("piwsl_plugins can be imported here")
+except ModuleNotFoundError:
+    pass
+frame = ase.io.read(sys.argv[1], index=-1)
+for path in sys.argv[2:]:
+    if path.endswith("_compiled.model"):
+        torch.jit.load(path)
+        continue
+    frame.calc = MACECalculator(model_paths=path, device="cpu", default_dtype="float64")
+    print(json.dumps([path, frame.get_potential_energy(), frame.get_forces().tolist()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same training with MACE's own loss."""
+    return train(tmp_path_factory.mktemp("plain"), {**data, "loss": "weighted"})
+
+
+@pytest.fixture(scope="module")
+def runs(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
+    """One training with each loss."""
+    return {
+        loss: train(tmp_path_factory.mktemp(loss), {**data, "loss": loss, "name": loss, **VISIBLE})
+        for loss in LOSSES
+    }
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_step_logs_the_base_loss_and_the_terms_that_add_up_to_the_loss(
+    runs: dict[str, Trained], loss: str
+) -> None:
+    steps = runs[loss].steps
+    assert len(steps) == EPOCHS * STEPS_AN_EPOCH
+    for step in steps:
+        check_terms(step, *LOSSES[loss])
+        assert all(step[f"piwsl_{term}_weight"] == 0.05 * ENERGY_WEIGHT for term in LOSSES[loss])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_epoch_logs_the_mean_of_every_term(runs: dict[str, Trained], loss: str) -> None:
+    run = runs[loss]
+    assert run.log.count("PIWSL, mean over training steps") == EPOCHS
+    for epoch in range(EPOCHS):
+        (line,) = (x for x in run.log.splitlines() if f"Epoch {epoch}: PIWSL, mean" in x)
+        (validation,) = (record for record in run.validations if record["epoch"] == epoch)
+        steps = [step for step in run.steps if step["epoch"] == epoch]
+        for name in ("base_loss", *(f"piwsl_{term}" for term in LOSSES[loss])):
+            mean = sum(step[name] for step in steps) / len(steps)
+            assert validation[f"train_{name}"] == pytest.approx(mean)
+            assert f"{name}={mean:.6g}" in line
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_validation_loss_is_the_base_loss_alone(
+    runs: dict[str, Trained], plain: Trained, loss: str
+) -> None:
+    validations = runs[loss].validations
+    assert without_time(validations[:1]) == without_time(plain.validations[:1])
+    frames = 4  # in one batch; MACE divides a batch's mean by their number once more
+    for record in validations:
+        energy_term = ENERGY_WEIGHT * record["rmse_e_per_atom"] ** 2 / frames
+        assert record["loss"] == pytest.approx(energy_term, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_first_step_starts_as_plain_mace_and_the_terms_change_what_follows(
+    runs: dict[str, Trained], plain: Trained, loss: str
+) -> None:
+    losses = base_losses(runs[loss])
+    assert losses[0] == base_losses(plain)[0]
+    assert set(losses[1:]).isdisjoint(base_losses(plain))
+    assert runs[loss].validations[-1]["loss"] != runs[loss].validations[0]["loss"]
+
+
+def test_the_user_is_told_what_was_read_and_what_is_on(
+    runs: dict[str, Trained], data: dict[str, Any]
+) -> None:
+    log = runs["piwsl"].log
+    assert f"{data['train_file']}: 12 training frames, 12 with energies, 0 with forces" in log
+    assert "PIWSL: taylor weight 50, 0.05 of the energy weight" in log
+    assert "PIWSL: conservative weight 50" in log
+    assert "validation uses 'weighted' alone" in log
+    assert "multiheads" not in "".join(x for x in log.splitlines() if "PIWSL" in x)
+
+
+def test_the_models_give_energies_and_forces_where_this_package_is_not(
+    runs: dict[str, Trained], data: dict[str, Any], bare: BareEnvironment
+) -> None:
+    paths = []
+    for loss, run in runs.items():
+        assert run.models == [f"{loss}.model", f"{loss}_compiled.model"]
+        paths += [str(run.folder / name) for name in run.models]
+    done = bare.run("-c", USE, str(data["valid_file"]), *paths)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert len(results) == len(LOSSES)
+    reference = ase.io.read(data["valid_file"], index=-1).info["REF_energy"]
+    for _, energy, forces in results:
+        assert energy == pytest.approx(reference, abs=5.0)
+        assert all(math.isfinite(x) for force in forces for x in force)
+        assert any(x != 0.0 for force in forces for x in force)
+
+
+def test_forces_under_another_key_are_not_read(acac: Path, tmp_path: Path) -> None:
+    frames = ase.io.read(acac / "train_300K.xyz", index=":16")
+    assert all("REF_forces" in frame.arrays for frame in frames)
+    ase.io.write(tmp_path / "few.xyz", frames)
+    options = {
+        "train_file": tmp_path / "few.xyz",
+        "valid_fraction": 0.25,
+        "E0s": atomic_energies(acac / "isolated_atoms.xyz"),
+        "forces_key": "no_such_forces",
+        "loss": "piwsl",
+    }
+    run = train(tmp_path, options)
+    assert "16 training frames, 16 with energies, 0 with forces" in run.log
+    for step in run.steps:
+        check_terms(step, "taylor", "conservative")
+    # 15 atoms, one batch of four: no force has entered
+    for record in run.validations:
+        assert record["loss"] == pytest.approx(1000.0 * record["rmse_e_per_atom"] ** 2 / 4)

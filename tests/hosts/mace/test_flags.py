@@ -1,0 +1,95 @@
+"""MACE's command line: every setting is a flag, and a contradiction is named."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from small_mace import arguments
+
+from piwsl_plugins.hosts.mace import flags
+from piwsl_plugins.settings import MaceSettings
+
+
+def test_every_setting_is_a_flag_with_its_default() -> None:
+    args = arguments("--loss", "piwsl")
+    assert flags.settings_from(args) == MaceSettings()
+
+
+def test_help_explains_every_setting_with_unit_and_default() -> None:
+    import mace.tools
+
+    text = " ".join(mace.tools.build_default_arg_parser().format_help().split())
+    assert all(name in text for name in flags.LOSSES)
+    for field in dataclasses.fields(MaceSettings):
+        assert f"--piwsl_{field.name}" in text
+        assert " ".join(field.metadata["help"].split()) in text
+        if field.metadata["unit"]:
+            assert f"[{field.metadata['unit']}]" in text
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(MaceSettings), ids=lambda f: f.name)
+def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> None:
+    changed = {
+        "taylor_weight": "3.0",
+        "conservative_weight": "4.0",
+        "order": "1",
+        "second_order": "hessian",
+        "displacement": "cube",
+        "anchor": "label",
+        "penalty": "huber",
+        "base_loss": "universal",
+        "max_displacement": "0.02",
+        "fraction": "0.5",
+        "tolerance": "12.0",
+        "huber_delta": "0.5",
+        "warmup": "10",
+        "every": "3",
+        "seed": "5",
+        "allow_large_displacement": None,
+    }[field.name]
+    words = [f"--piwsl_{field.name}"] + ([changed] if changed is not None else [])
+    if field.name == "huber_delta":
+        words += ["--piwsl_penalty", "huber"]
+    settings = flags.settings_from(arguments("--loss", "piwsl", *words))
+    found = getattr(settings, field.name)
+    assert found != field.default
+    assert str(found) == (changed if changed is not None else "True")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--piwsl_taylor_weight", "-1"], r"--piwsl_taylor_weight: got -1\.0, expected"),
+        (["--piwsl_taylor_weight", "nan"], r"--piwsl_taylor_weight: got nan, expected a finite"),
+        (["--piwsl_max_displacement", "-0.1"], r"max_displacement: got -0\.1.*angstrom"),
+        (["--piwsl_max_displacement", "0"], r"max_displacement: got 0\.0, .*> 0"),
+        (["--piwsl_fraction", "1.5"], r"fraction: got 1\.5"),
+        (["--piwsl_every", "0"], r"every: got 0, expected a whole number >= 1"),
+        (["--piwsl_warmup", "-5"], r"warmup: got -5"),
+        (["--piwsl_order", "1", "--piwsl_second_order", "hessian"], r"only read with .*order 2"),
+        (["--piwsl_huber_delta", "1"], r"only read with --piwsl_penalty huber"),
+    ],
+)
+def test_a_value_out_of_range_or_never_read_is_an_error(words: list[str], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        flags.settings_from(arguments("--loss", "piwsl", *words))
+
+
+@pytest.mark.parametrize(
+    ("loss", "words", "expected"),
+    [
+        ("piwsl_taylor", ["--piwsl_conservative_weight", "1"], "has no conservative term"),
+        ("piwsl_conservative", ["--piwsl_taylor_weight", "1"], "has no taylor term"),
+        ("piwsl_conservative", ["--piwsl_anchor", "label"], "acts on the Taylor term"),
+    ],
+)
+def test_a_flag_of_the_other_term_is_an_error(loss: str, words: list[str], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        flags.settings_from(arguments("--loss", loss, *words))
+
+
+def test_an_unknown_flag_or_choice_is_maces_own_error() -> None:
+    for words in (["--piwsl_oder", "1"], ["--piwsl_order", "3"], ["--loss", "piwsl_tailor"]):
+        with pytest.raises(SystemExit):
+            arguments("--loss", "piwsl", *words)

@@ -1,0 +1,63 @@
+"""The package as a whole: version, imports that cost nothing, files that belong to everybody."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import piwsl_plugins
+
+
+def tracked_files(root: Path) -> list[Path]:
+    """Text files under version control; the test is skipped where there is none."""
+    if not (root / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
+    )
+    return [root / name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
+
+
+def test_the_version_is_that_of_the_newest_changelog_entry(repo_root: Path) -> None:
+    changelog = (repo_root / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", changelog, flags=re.MULTILINE)
+    assert newest is not None
+    assert piwsl_plugins.__version__ == newest.group(1)
+
+
+@pytest.mark.parametrize("module", ["piwsl_plugins", "piwsl_plugins.autoload"])
+def test_importing_the_package_brings_neither_torch_nor_a_host(module: str) -> None:
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'ase', 'mace', 'matplotlib', 'nequip', 'numpy', 'torch', 'wrapt', 'yaml'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", ["losses", "evaluation"])
+def test_physics_and_evaluation_bring_no_host(module: str) -> None:
+    code = (
+        f"import sys, piwsl_plugins.{module}\n"
+        "print(*sorted({'mace', 'nequip', 'e3nn', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_tracked_files_name_no_machine(repo_root: Path) -> None:
+    # Put together here, so that this file does not find itself.
+    forbidden = ["/" + "home/", "/" + "root/", "/" + "Users/", "--" + "index-url"]
+    forbidden += ["--" + "extra-index-url", f"{repo_root.parent}/"]
+    found = [
+        f"{path.relative_to(repo_root)}: {text}"
+        for path in tracked_files(repo_root)
+        for text in forbidden
+        if text in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert found == []
