@@ -1,16 +1,20 @@
 """Every setting of the PIWSL losses, once: name, unit, meaning, default and allowed range.
 
-The ``--piwsl_*`` flags of MACE and the table in the README are derived from these fields.
+The ``--piwsl_*`` flags of MACE, the keys of NequIP's ``piwsl`` block and the table in the README
+are derived from these fields.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import numbers
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_Settings = TypeVar("_Settings", bound="PiwslSettings")
 
 DEFAULT_WEIGHT_RATIO = 0.05
 """Weight of a PIWSL term where none is given, as a fraction of the host's energy weight."""
@@ -144,6 +148,29 @@ class PiwslSettings:
             + (f" ({unit})" if unit else "")
         )
 
+    @classmethod
+    def from_mapping(cls: type[_Settings], values: Mapping[str, Any], where: str) -> _Settings:
+        """Make settings of a block of a configuration file.
+
+        Args:
+            values: name and value of the settings that differ from their defaults.
+            where: how an error calls the block.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ValueError: an unknown name, with the nearest known one, or a value out of its range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(f"{where}: {unknown_name(str(name), known)}")
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{where}.{error}") from None
+
     @property
     def longest_displacement(self) -> float:
         """Length of the longest displacement of one atom, angstrom."""
@@ -174,6 +201,34 @@ class PiwslSettings:
         return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
 
 
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """What to tell somebody who wrote a name that does not exist.
+
+    Args:
+        name: what was written.
+        known: what exists.
+
+    Returns:
+        A sentence with the nearest known name, or all of them where none is near.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    return f"unknown key {name!r}; {hint}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings(PiwslSettings):
+    """The same settings, and those that only a host's whole run needs."""
+
+    allow_large_displacement: bool = _setting(
+        False,
+        "train although max_displacement is more than half the shortest interatomic distance in "
+        "the training data",
+        choices=(False, True),
+    )
+
+
 MACE_BASE_LOSSES = (
     "weighted",
     "ef",
@@ -187,7 +242,7 @@ MACE_BASE_LOSSES = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MaceSettings(PiwslSettings):
+class MaceSettings(RunSettings):
     """The same settings, and those that only MACE needs."""
 
     base_loss: str = _setting(
@@ -195,9 +250,4 @@ class MaceSettings(PiwslSettings):
         "MACE's own loss that stays the supervised part, decides on stress and virials, and is "
         "the whole of the validation loss",
         choices=MACE_BASE_LOSSES,
-    )
-    allow_large_displacement: bool = _setting(
-        False,
-        "train although max_displacement is more than half the shortest interatomic distance in "
-        "the training data",
     )

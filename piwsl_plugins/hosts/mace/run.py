@@ -6,13 +6,14 @@ import argparse
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from piwsl_plugins.data.checks import Counts, Frame, check_displacement
+from piwsl_plugins.hosts import errors
 from piwsl_plugins.hosts.mace import flags, seams
 from piwsl_plugins.settings import MaceSettings
 
@@ -27,6 +28,8 @@ IGNORES_FRAME_WEIGHTS = {
 """MACE's losses that count a missing label as zero, whatever its weight, and in which terms."""
 LEARNS = 100.0
 """Energy weight below which a run on energies alone hardly moves."""
+
+plain_errors = partial(errors.plain_errors, "mace_run_train")
 
 _active: Run | None = None
 
@@ -117,29 +120,6 @@ def active() -> Run | None:
     return _active
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn an error about the user's input into one message instead of a traceback.
-
-    Raises:
-        SystemExit: for a ValueError or a moved seam within.
-    """
-    try:
-        yield
-    except (ValueError, seams.SeamError) as error:
-        _write_to_log_files(f"PIWSL: {error}")
-        raise SystemExit(f"mace_run_train: error: {error}") from error
-
-
-def _write_to_log_files(message: str) -> None:
-    """Log an error past MACE's console handler, so that a terminal shows it once: on stderr."""
-    root = logging.getLogger()
-    record = root.makeRecord(root.name, logging.ERROR, __file__, 0, message, (), None)
-    for handler in root.handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
-
-
 def wrap_check_args(wrapped: Callable[..., Any], args: argparse.Namespace) -> Any:
     """Start a run if a PIWSL loss was chosen, and let MACE see the base loss from here on."""
     global _active
@@ -207,7 +187,7 @@ def wrap_train(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     losses = [arguments["loss_fn"]] + ([stage_two.loss_fn] if stage_two is not None else [])
     with plain_errors():
         if not all(isinstance(loss, PiwslLoss) for loss in losses):
-            raise seams.SeamError(
+            raise errors.SeamError(
                 "mace.tools.train was given a loss without the PIWSL terms; report this to "
                 "piwsl-plugins"
             )

@@ -18,6 +18,8 @@ from typing import Any
 
 import wrapt
 
+from piwsl_plugins.hosts.errors import SeamError
+
 TESTED_VERSIONS = ("0.3.16",)
 
 
@@ -93,10 +95,6 @@ SEAMS = (
 )
 """Used beside these, unwrapped: ``mace.modules.loss.reduce_loss``,
 ``mace.data.neighborhood.get_neighborhood`` and the output keys of MACE's models."""
-
-
-class SeamError(RuntimeError):
-    """MACE is not the MACE that this adapter was tested with."""
 
 
 def install() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -60,6 +61,10 @@ def worker(rank: int, folder: str, labels: list[dict[str, Any]]) -> None:
     mine = slice(rank, None, PROCESSES)
     found = one_step(molecules()[mine], labels[mine], rank=rank, parallel=True)
     torch.save(found, f"{folder}/rank{rank}.pt")
+    # DistributedDataParallel sits in a cycle of references and holds gloo's threads: collected only
+    # after the group is gone, or on one rank before the other is done, they abort the process
+    gc.collect()
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

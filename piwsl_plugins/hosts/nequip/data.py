@@ -1,0 +1,175 @@
+"""NequIP's data modules with what training without forces needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nequip.data.datamodule import ASEDataModule, NequIPDataModule
+from nequip.data.dataset import ASEDataset
+
+from piwsl_plugins.data.checks import Counts
+from piwsl_plugins.hosts.nequip import labels, seams
+from piwsl_plugins.settings import RunSettings
+
+WIDENED = ("NeighborListTransform", "NeighborListPruneTransform")
+"""Ends of the names of NequIP's transforms that make or prune a neighbour list."""
+
+
+class PartialLabelsASEDataset(ASEDataset):  # type: ignore[misc]
+    """NequIP's ``ASEDataset`` in which frames may lack labels.
+
+    A label that some frames of the file have and others lack is NaN in those, as NequIP's
+    ``ignore_nan`` expects. Molecules have no cell, rather than one without volume, in which stress
+    would be NaN.
+
+    Args:
+        kwargs: those of ``ASEDataset``.
+
+    Raises:
+        ValueError: energies that are NaN or infinite, or other labels that are so in part; the
+            message names the file and the frame.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with seams.plain_errors():
+            self.counts = labels.check_frames(self.data_list, str(self.file_path))
+            labels.complete(self.data_list)
+            labels.drop_empty_cells(self.data_list)
+
+
+class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
+    """NequIP's data module for any of its datasets, with a skin for the training data.
+
+    The neighbour list of the training data reaches as much farther than its ``r_max`` (and than
+    each cutoff of ``per_edge_type_cutoff``) as two atoms of a displaced geometry can come closer;
+    r_max itself stays the model's cutoff. Data statistics are those without the skin, and
+    validation and test data have none.
+
+    Args:
+        piwsl: the settings of the losses, the very block of the training module:
+            ``${training_module.piwsl}``.
+        kwargs: those of NequIP's data module.
+
+    Raises:
+        ValueError: unknown settings, no neighbour list to widen, or bad labels.
+    """
+
+    def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        with seams.plain_errors():
+            seams.check_version()
+            self.piwsl_settings = RunSettings.from_mapping(piwsl or {}, "data.piwsl")
+        super().__init__(**kwargs)
+        self._piwsl_statistics = False
+
+    def setup(self, stage: str) -> None:
+        """Make the datasets of a stage, those of training with the skin."""
+        if stage != "fit" or self._piwsl_statistics:
+            super().setup(stage)
+            return
+        plain = self.train_dataset_config
+        with seams.plain_errors():
+            self.train_dataset_config, found = widened(plain, self.piwsl_settings.skin)
+            if plain and not found:
+                raise ValueError(
+                    "the training data have no neighbour list that could get a skin; add "
+                    "nequip.data.transforms.NeighborListTransform with r_max to their transforms"
+                )
+        try:
+            super().setup(stage)
+        finally:
+            self.train_dataset_config = plain
+
+    def get_statistics(self, dataset: str = "train", dataset_idx: int = 0) -> Any:
+        """Statistics for the model, of lists without the skin."""
+        target = str((self.stats_manager_cfg or {}).get("_target_", ""))
+        self._piwsl_statistics = True
+        try:
+            return super().get_statistics(dataset, dataset_idx)
+        except KeyError as error:
+            with seams.plain_errors():
+                raise ValueError(
+                    f"data.stats_manager {target.rpartition('.')[2]} needs {error}, which the "
+                    f"{dataset} data do not have; without forces use "
+                    "piwsl_plugins.hosts.nequip.EnergyStatisticsManager"
+                ) from error
+        finally:
+            self._piwsl_statistics = False
+
+
+class PiwslASEDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc]
+    """The same for files that ASE reads; frames may lack labels.
+
+    Args:
+        piwsl: the settings of the losses, the very block of the training module:
+            ``${training_module.piwsl}``.
+        kwargs: those of NequIP's ``ASEDataModule``.
+    """
+
+    def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(piwsl=piwsl, **kwargs)
+        for stage in ("train", "val", "test", "predict"):
+            name = f"{stage}_dataset_config"
+            setattr(self, name, _partial_labels(getattr(self, name)))
+
+
+def check_training_data(data: Any, settings: RunSettings) -> Counts:
+    """Check the labels and the shortest distances of the training data.
+
+    Args:
+        data: the data module, after its ``setup("fit")``.
+        settings: settings of the losses.
+
+    Returns:
+        How many frames have which label.
+
+    Raises:
+        ValueError: no energies, bad labels, or too long a displacement.
+    """
+    counts = Counts()
+    for dataset in data.train_dataset:
+        counts.add(labels.check_dataset(dataset, settings))
+    return counts
+
+
+def widened(config: Any, skin: float) -> tuple[Any, bool]:
+    """A config of datasets whose neighbour lists have a skin.
+
+    Args:
+        config: mappings, sequences and values of a NequIP config.
+        skin: angstrom.
+
+    Returns:
+        The config, and whether it makes a neighbour list.
+    """
+    if isinstance(config, Mapping):
+        if str(config.get("_target_", "")).endswith(WIDENED):
+            wide = dict(config)
+            wide["r_max"] = config["r_max"] + skin
+            if wide.get("per_edge_type_cutoff") is not None:
+                wide["per_edge_type_cutoff"] = _longer(wide["per_edge_type_cutoff"], skin)
+            return wide, True
+        parts = {key: widened(value, skin) for key, value in config.items()}
+        return {key: part for key, (part, _) in parts.items()}, any(f for _, f in parts.values())
+    if isinstance(config, Sequence) and not isinstance(config, str):
+        items = [widened(value, skin) for value in config]
+        return [part for part, _ in items], any(found for _, found in items)
+    return config, False
+
+
+def _longer(cutoffs: Any, skin: float) -> Any:
+    if isinstance(cutoffs, Mapping):
+        return {name: _longer(value, skin) for name, value in cutoffs.items()}
+    return cutoffs + skin
+
+
+def _partial_labels(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        changed = {key: _partial_labels(value) for key, value in config.items()}
+        if changed.get("_target_") == f"nequip.data.dataset.{ASEDataset.__name__}":
+            changed["_target_"] = f"{__name__}.{PartialLabelsASEDataset.__name__}"
+        return changed
+    if isinstance(config, list):
+        return [_partial_labels(value) for value in config]
+    return config

@@ -1,0 +1,222 @@
+"""NequIP's training modules with the PIWSL terms: one mixin, and a class beside each of NequIP's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from nequip.data import AtomicDataDict
+from nequip.train import (
+    ConFIGLightningModule,
+    EMAConFIGLightningModule,
+    EMALightningModule,
+    NequIPLightningModule,
+    ScheduleFreeLightningModule,
+)
+from torch import Tensor
+
+from piwsl_plugins.hosts.nequip import geometry, seams
+from piwsl_plugins.hosts.nequip.data import check_training_data
+from piwsl_plugins.hosts.nequip.loss import PREFIX, active_terms, with_weights
+from piwsl_plugins.losses import Structures, consistency_penalties, draw_pair, step_generator
+from piwsl_plugins.settings import RunSettings
+
+
+class PiwslMixin:
+    """Adds the penalties of the PIWSL terms to the model's output in training steps.
+
+    NequIP's loss, a ``MetricsManager``, finds them there through its ``PiwslTerm`` entries, so
+    that coefficients, schedulers, monitors and loggers see each term as they see any other.
+    Validation and test steps are NequIP's own.
+
+    Args:
+        piwsl: settings of the losses, by the names of :class:`RunSettings`.
+        kwargs: those of NequIP's training module.
+
+    Raises:
+        ValueError: unknown or contradictory settings, a loss without a PIWSL term, or a model
+            without forces.
+        SeamError: a version of NequIP that was not tested.
+    """
+
+    def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        with seams.plain_errors():
+            seams.check_version()
+            settings = RunSettings.from_mapping(piwsl or {}, "training_module.piwsl")
+            kwargs["loss"] = with_weights(kwargs.get("loss"), settings)
+        super().__init__(**kwargs)
+        self.piwsl_settings = settings
+        self._piwsl_on = False
+        self._piwsl_cutoff: float | None = None
+        with seams.plain_errors():
+            self.piwsl_terms = self._checked_terms()
+
+    def _checked_terms(self: Any) -> tuple[str, ...]:
+        settings, name = self.piwsl_settings, type(self).__name__
+        if self.loss is None:  # a run of `val` or `test` alone
+            return ()
+        terms = active_terms(self.loss)
+        if not terms:
+            raise ValueError(
+                f"training_module._target_ is {name}, and its loss has no PIWSL term; set "
+                "training_module.loss._target_ to piwsl_plugins.hosts.nequip.PiwslLoss, add an "
+                "entry with the metric piwsl_plugins.hosts.nequip.PiwslTerm to extra_metrics, or "
+                f"use nequip.train.{name.removeprefix('Piwsl')}"
+            )
+        if "taylor" not in terms and settings.anchor != "prediction":
+            raise ValueError(
+                f"training_module.piwsl.anchor {settings.anchor!r} acts on the Taylor term, which "
+                f"the loss does not have; its terms are {', '.join(terms)}"
+            )
+        outputs = seams.force_outputs(self.model)
+        if any(not output.do_derivatives for output in outputs):
+            raise ValueError(
+                "training_module.model has do_derivatives: false, NequIP's recipe for energies "
+                "alone, and the PIWSL terms need the model's forces; leave it out (true is the "
+                "default). No force labels are needed for it"
+            )
+        hessian = settings.order == 2 and settings.second_order == "hessian"
+        if hessian and seams.is_compiled(self.model):
+            raise ValueError(
+                "training_module.piwsl.second_order 'hessian' differentiates the forces, which a "
+                "model with compile_mode: compile does not allow; use second_order: trapezoid, or "
+                "compile_mode: eager"
+            )
+        if settings.every > 1 and isinstance(self, ConFIGLightningModule):
+            raise ValueError(
+                f"training_module.piwsl.every {settings.every}: ConFIG weighs the directions of "
+                "all terms' gradients in every step, and a term that is off has none; use every: 1"
+            )
+        return terms
+
+    def on_fit_start(self: Any) -> None:
+        """Check the training data before the first step.
+
+        Raises:
+            ValueError: bad or missing labels, or a neighbour list without the skin.
+        """
+        super().on_fit_start()  # type: ignore[misc]
+        data, settings = self.trainer.datamodule, self.piwsl_settings
+        with seams.plain_errors():
+            self._piwsl_cutoff = max(
+                float(seams.model_cutoffs(model).max()) for model in self.model.values()
+            )
+            counts = check_training_data(data, settings)
+            if settings.anchor == "label_and_forces" and not counts.forces:
+                raise ValueError(
+                    "training_module.piwsl.anchor 'label_and_forces' acts on structures with "
+                    "reference forces, and no training frame has any; use anchor: label"
+                )
+            self._piwsl_list_known = all(
+                [
+                    geometry.check_skin(data.train_dataset, model, settings.skin)
+                    for model in self.model.values()
+                ]
+            )
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """NequIP's own step, in which :meth:`forward` adds the terms."""
+        self._piwsl_on = True
+        try:
+            return super().training_step(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._piwsl_on = False
+
+    def forward(self: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The model's output, with ``piwsl_<term>`` of shape [n_graphs] in training steps."""
+        evaluate = super().forward  # type: ignore[misc]
+        if not self._piwsl_on:
+            return evaluate(inputs)  # type: ignore[no-any-return]
+        settings = self.piwsl_settings
+        if not self._piwsl_list_known:
+            with seams.plain_errors():
+                for model in self.model.values():
+                    geometry.check_first_batch(inputs, model, settings.skin)
+            self._piwsl_list_known = True
+        positions = inputs[AtomicDataDict.POSITIONS_KEY].detach()
+        if settings.second_order == "hessian":  # NequIP's forces are a function of these
+            positions = positions.requires_grad_()
+        output = dict(evaluate(geometry.trimmed(inputs, positions, self._piwsl_cutoff)))
+        energy, forces = geometry.total_energy(output), output[AtomicDataDict.FORCE_KEY]
+        factor = settings.schedule(self.trainer.global_step)
+        if factor == 0.0:
+            zero = 0.0 * energy
+            return output | {PREFIX + term: zero for term in self.piwsl_terms}
+        structures = structures_of(inputs, positions)
+        batch = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        generator = step_generator(settings.seed, batch, self.global_rank)
+        penalties = consistency_penalties(
+            settings,
+            self.piwsl_terms,
+            structures,
+            energy,
+            forces,
+            geometry.DisplacedModel(
+                evaluate, inputs, self._piwsl_cutoff, partial(seams.energies_only, self.model)
+            ),
+            draw_pair(settings, structures, energy, forces, generator),
+        )
+        return output | {PREFIX + term: factor * values for term, values in penalties.items()}
+
+
+def structures_of(batch: dict[str, Tensor], positions: Tensor) -> Structures:
+    """Translate NequIP's batch; a label that is absent or NaN is masked.
+
+    Args:
+        batch: NequIP's batch.
+        positions: shape [n_atoms, 3], angstrom; those that the forces are a function of.
+
+    Returns:
+        The structures.
+    """
+    n_graphs = AtomicDataDict.num_frames(batch)
+    index = batch[AtomicDataDict.BATCH_KEY]
+    energy, has_energy = _masked(batch.get(AtomicDataDict.TOTAL_ENERGY_KEY))
+    forces, has_force = _masked(batch.get(AtomicDataDict.FORCE_KEY))
+    has_forces = None
+    if has_force is not None:
+        missing = torch.zeros(n_graphs, dtype=torch.bool, device=index.device)
+        missing[index[~has_force.all(dim=-1)]] = True
+        has_forces = ~missing
+    pbc = batch.get(AtomicDataDict.PBC_KEY)
+    return Structures(
+        positions=positions,
+        graph_index=index,
+        n_graphs=n_graphs,
+        isolated=None if pbc is None else ~pbc.view(-1, 3).any(dim=-1),
+        energy=None if energy is None else energy.view(-1),
+        has_energy=None if has_energy is None else has_energy.view(-1),
+        forces=forces,
+        has_forces=has_forces,
+    )
+
+
+def _masked(label: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    if label is None:
+        return None, None
+    known = ~label.isnan()
+    return torch.where(known, label, 0.0), known
+
+
+class PiwslLightningModule(PiwslMixin, NequIPLightningModule):  # type: ignore[misc]
+    """``nequip.train.NequIPLightningModule`` with the PIWSL terms."""
+
+
+class PiwslEMALightningModule(PiwslMixin, EMALightningModule):  # type: ignore[misc]
+    """``nequip.train.EMALightningModule`` with the PIWSL terms."""
+
+
+class PiwslScheduleFreeLightningModule(  # type: ignore[misc]
+    PiwslMixin, ScheduleFreeLightningModule
+):
+    """``nequip.train.ScheduleFreeLightningModule`` with the PIWSL terms."""
+
+
+class PiwslConFIGLightningModule(PiwslMixin, ConFIGLightningModule):  # type: ignore[misc]
+    """``nequip.train.ConFIGLightningModule`` with the PIWSL terms."""
+
+
+class PiwslEMAConFIGLightningModule(PiwslMixin, EMAConFIGLightningModule):  # type: ignore[misc]
+    """``nequip.train.EMAConFIGLightningModule`` with the PIWSL terms."""

@@ -1,0 +1,98 @@
+"""Everything of NequIP that is not part of its documented interface, with the versions tested.
+
+Nothing of NequIP is patched: training modules, data modules and losses of this package are
+subclasses and entries of NequIP's own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from nequip.data._key_registry import get_field_type
+from nequip.nn import ForceStressOutput
+from nequip.nn.embedding.utils import cutoff_partialdict_to_tensor
+from nequip.nn.graph_model import PER_EDGE_TYPE_CUTOFF_KEY, R_MAX_KEY
+from nequip.scripts._workflow_utils import get_workflow_state
+from torch import Tensor
+
+from piwsl_plugins.hosts import errors
+
+TESTED = "0.19"
+
+
+def check_version() -> None:
+    """Check NequIP's version.
+
+    Raises:
+        SeamError: an untested version.
+    """
+    version = importlib.metadata.version("nequip")
+    if version.split(".")[:2] != TESTED.split("."):
+        raise errors.SeamError(
+            f"nequip {version} is installed; the PIWSL training modules were tested with "
+            f"{TESTED}.x alone: pip install 'nequip>={TESTED},<0.{int(TESTED.split('.')[1]) + 1}', "
+            "or a newer piwsl-plugins"
+        )
+
+
+def plain_errors() -> AbstractContextManager[None]:
+    """One message under ``nequip-train``; the exception itself in somebody's own code."""
+    if get_workflow_state() == "train":
+        return errors.plain_errors("nequip-train")
+    return nullcontext()
+
+
+def is_edge_field(key: str) -> bool:
+    """Whether a key of a batch has one row a pair."""
+    return bool(get_field_type(key, error_on_unregistered=False) == "edge")
+
+
+def force_outputs(model: torch.nn.Module) -> list[Any]:
+    """The modules that derive forces; by name, as a packaged model brings classes of its own."""
+    name = ForceStressOutput.__name__
+    return [module for module in model.modules() if type(module).__name__ == name]
+
+
+@contextmanager
+def energies_only(model: torch.nn.Module) -> Iterator[None]:
+    """Leave out the forces in a model that is not compiled, to which they would be wasted work."""
+    outputs = [output for output in force_outputs(model) if output.do_derivatives]
+    if is_compiled(model):
+        outputs = []
+    try:
+        for output in outputs:
+            output.do_derivatives = False
+        yield
+    finally:
+        for output in outputs:
+            output.do_derivatives = True
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether a model was built with ``compile_mode: compile``."""
+    return any(getattr(module, "is_compile_graph_model", False) for module in model.modules())
+
+
+def model_cutoffs(model: Any) -> Tensor:
+    """Cutoff of each pair of atom types, shape [n_types, n_types], angstrom."""
+    metadata = model.metadata
+    n_types = len(model.type_names)
+    if PER_EDGE_TYPE_CUTOFF_KEY in metadata:
+        values = [float(value) for value in metadata[PER_EDGE_TYPE_CUTOFF_KEY].split()]
+        return torch.tensor(values, dtype=torch.float64).view(n_types, n_types)
+    return torch.full((n_types, n_types), float(metadata[R_MAX_KEY]), dtype=torch.float64)
+
+
+def pair_cutoffs(transform: Any, type_names: list[str]) -> Tensor:
+    """The same of one of NequIP's transforms that make or prune a neighbour list."""
+    r_max = float(transform.r_max)
+    partial = transform.per_edge_type_cutoff
+    if partial is None:
+        return torch.full((len(type_names), len(type_names)), r_max, dtype=torch.float64)
+    cutoffs: Tensor = cutoff_partialdict_to_tensor(partial, list(transform.type_names), r_max)
+    order = [list(transform.type_names).index(name) for name in type_names]
+    return cutoffs[order][:, order].to(torch.float64)
