@@ -3,6 +3,7 @@ PYTHON ?= python3
 SHELL := bash
 CORE := .venv/core
 MACE := .venv/mace
+NEQUIP := .venv/nequip
 # One thread a process: the tests run two processes side by side, and small models gain nothing by more.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST_ARGS ?=
@@ -10,18 +11,19 @@ PYTEST_ARGS ?=
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CORE_MADE := $(CORE)/.made-$(VERSION)
 MACE_MADE := $(MACE)/.made-$(VERSION)
+NEQUIP_MADE := $(NEQUIP)/.made-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-core test-mace lint format types clean
+.PHONY: help demo test test-core test-mace test-nequip lint format types clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(MACE_MADE)  ## train plain MACE and MACE with PIWSL on the shipped data, and compare (minutes)
 	@$(MACE)/bin/python scripts/demo.py $(DEMO_ARGS)
 
-test: lint types test-core test-mace  ## everything below
+test: lint types test-core test-mace test-nequip  ## everything below
 
 lint: $(CORE_MADE)  ## ruff: rules and layout
 	$(CORE)/bin/ruff check .
@@ -32,11 +34,15 @@ types: $(CORE_MADE)  ## mypy, strict
 
 test-core: $(CORE_MADE)  ## tests that need no host, in an environment without one
 	$(ONE_THREAD) $(CORE)/bin/python -m pytest -n 2 --ignore=tests/hosts --ignore=tests/cli \
-	  --cov --cov-report= $(PYTEST_ARGS)
+	  --ignore=tests/cli_nequip --cov --cov-report= $(PYTEST_ARGS)
 
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest -n 2 --dist loadfile \
-	  tests/hosts tests/cli tests/scripts --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+	  tests/hosts/mace tests/cli tests/scripts --cov --cov-append --cov-report= $(PYTEST_ARGS)
+
+test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
+	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest -n 2 --dist loadfile \
+	  tests/hosts/nequip tests/cli_nequip --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
 format: $(CORE_MADE)  ## let ruff mend what it can
 	$(CORE)/bin/ruff check --fix .
@@ -51,4 +57,8 @@ $(CORE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 
 $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace
+	@touch $@
+
+$(NEQUIP_MADE): pyproject.toml constraints.txt scripts/make_env.sh
+	@scripts/make_env.sh $(PYTHON) $(NEQUIP) dev,evaluation,nequip-test
 	@touch $@

@@ -1,27 +1,63 @@
 """Fixtures for all tests, and what a missing host means.
 
-Everything under ``tests/hosts/mace`` and ``tests/cli`` needs mace-torch, and so does what bears the
-marker ``mace``. Without it they are skipped; with ``PIWSL_REQUIRE_MACE=1``, as `make test-mace`
-sets it, a missing MACE stops the tests and a skipped MACE test is a failure. The one skip that
-stays a skip is that of data which a fresh clone does not have (the fixture ``acac``).
+Everything under a host's folders (``HOSTS`` below) needs that host, and so does what bears its
+marker. Without it they are skipped; with ``PIWSL_REQUIRE_MACE=1`` or ``PIWSL_REQUIRE_NEQUIP=1``, as
+`make test-mace` and `make test-nequip` set them, a missing host stops the tests and a skipped test
+of that host is a failure. The one skip that stays a skip is that of data which a fresh clone does
+not have (the fixture ``acac``).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS_MACE = (ROOT / "tests" / "hosts" / "mace", ROOT / "tests" / "cli")
-HAS_MACE = importlib.util.find_spec("mace") is not None
-REQUIRE_MACE = os.environ.get("PIWSL_REQUIRE_MACE") == "1"
-NO_MACE = "needs mace-torch: pip install 'piwsl-plugins[mace]', or make test-mace"
 NO_ACAC = "acetylacetone data not here (PIWSL_ACAC names their folder)"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host's name (its module, marker and make target), its distribution and extra, its tests."""
+
+    name: str
+    distribution: str
+    extra: str
+    folders: tuple[str, ...]
+
+    @property
+    def is_here(self) -> bool:
+        return importlib.util.find_spec(self.name) is not None
+
+    @property
+    def variable(self) -> str:
+        return f"PIWSL_REQUIRE_{self.name.upper()}"
+
+    @property
+    def is_required(self) -> bool:
+        return os.environ.get(self.variable) == "1"
+
+    @property
+    def missing(self) -> str:
+        return (
+            f"needs {self.distribution}: pip install 'piwsl-plugins[{self.extra}]', "
+            f"or make test-{self.name}"
+        )
+
+    def owns(self, path: Path) -> bool:
+        return any(ROOT / "tests" / folder in path.parents for folder in self.folders)
+
+
+HOSTS = (
+    Host("mace", "mace-torch", "mace", ("hosts/mace", "cli")),
+    Host("nequip", "nequip", "allegro", ("hosts/nequip", "cli_nequip")),
+)
 
 # Examples may wait for a loaded machine; in CI the same ones come every time.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -29,55 +65,57 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
-def _needs_mace(path: Path) -> bool:
-    return any(folder in path.parents for folder in NEEDS_MACE)
-
-
 class _SkippedModule(pytest.Module):
     """A module that says why it does not run, instead of failing at its imports."""
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
-        pytest.skip(NO_MACE)
+        pytest.skip(next(host.missing for host in HOSTS if host.owns(self.path)))
 
 
 def pytest_configure() -> None:
-    """Stop at once where MACE is demanded and missing."""
-    if REQUIRE_MACE and not HAS_MACE:
-        raise pytest.UsageError("PIWSL_REQUIRE_MACE=1, but mace-torch is not installed here")
+    """Stop at once where a host is demanded and missing."""
+    for host in HOSTS:
+        if host.is_required and not host.is_here:
+            raise pytest.UsageError(f"{host.variable}=1, but {host.distribution} is not installed")
 
 
 def pytest_pycollect_makemodule(
     module_path: Path, parent: pytest.Collector
 ) -> pytest.Module | None:
-    """Skip modules that need MACE, whole, where it is missing."""
-    if not HAS_MACE and _needs_mace(module_path):
+    """Skip modules that need a host, whole, where it is missing."""
+    if any(host.owns(module_path) and not host.is_here for host in HOSTS):
         return _SkippedModule.from_parent(parent, path=module_path)
     return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs MACE, and skip what is marked by hand where MACE is missing."""
+    """Mark what needs a host, and skip what is marked by hand where that host is missing."""
     for item in items:
-        if _needs_mace(item.path):
-            item.add_marker(pytest.mark.mace)
-        elif not HAS_MACE and item.get_closest_marker("mace") is not None:
-            item.add_marker(pytest.mark.skip(reason=NO_MACE))
+        for host in HOSTS:
+            if host.owns(item.path):
+                item.add_marker(host.name)
+            elif not host.is_here and item.get_closest_marker(host.name) is not None:
+                item.add_marker(pytest.mark.skip(reason=host.missing))
 
 
-def _fail_where_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if report.skipped and not hasattr(report, "wasxfail") and NO_ACAC not in str(report.longrepr):
+def _fail_where_skipped(
+    report: pytest.TestReport | pytest.CollectReport, hosts: Iterable[Host]
+) -> None:
+    required = [host.variable for host in hosts if host.is_required]
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if required and skipped and NO_ACAC not in str(report.longrepr):
         report.outcome = "failed"
-        report.longrepr = f"skipped although PIWSL_REQUIRE_MACE=1: {report.longrepr}"
+        report.longrepr = f"skipped although {required[0]}=1: {report.longrepr}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn the skip of a MACE test into a failure where MACE is demanded."""
+    """Turn the skip of a host's test into a failure where the host is demanded."""
     report = yield
-    if REQUIRE_MACE and item.get_closest_marker("mace") is not None:
-        _fail_where_skipped(report)
+    marked = (host for host in HOSTS if item.get_closest_marker(host.name) is not None)
+    _fail_where_skipped(report, marked)
     return report
 
 
@@ -87,8 +125,7 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """The same for a whole module, as `pytest.importorskip` skips it."""
     report = yield
-    if REQUIRE_MACE and _needs_mace(collector.path):
-        _fail_where_skipped(report)
+    _fail_where_skipped(report, (host for host in HOSTS if host.owns(collector.path)))
     return report
 
 

@@ -1,22 +1,17 @@
-"""Runs the real commands, each in a folder and a process of its own, and reads what they leave."""
+"""Runs MACE's real commands, each in a folder of its own, and reads what they leave."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import shutil
-import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ase.io
+from processes import execute
 
-PYTHON = sys.executable
 MACE_RUN_TRAIN = (str(Path(sys.executable).with_name("mace_run_train")),)
 PIWSL = (str(Path(sys.executable).with_name("piwsl")),)
 AUTOLOAD_OFF = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
@@ -52,25 +47,6 @@ def words(options: Mapping[str, Any]) -> list[str]:
         if value is not None:
             line += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return line
-
-
-def execute(
-    command: Sequence[str],
-    folder: Path,
-    variables: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, on one thread, with nothing of the caller's Python in its way."""
-    ours = ("PYTHONPATH", "PYTHONHOME", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONWARNINGS")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
-    return subprocess.run(
-        list(command),
-        cwd=folder,
-        env=environment | dict(variables or {}),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 @dataclass(frozen=True)
@@ -168,43 +144,3 @@ def check_terms(step: Mapping[str, Any], *terms: str, relative: float = 1e-6) ->
     # to the relative accuracy of the whole, and never so coarse that a missing term would pass
     tolerance = min(relative * abs(step["loss"]), 0.01 * added)
     assert abs(step["loss"] - step["base_loss"] - added) <= tolerance
-
-
-class BareEnvironment:
-    """A virtual environment with everything that this one has, except this package."""
-
-    OURS = ("piwsl", "_piwsl", "_editable_impl_piwsl", "__editable__.piwsl", "__editable___piwsl")
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        subprocess.run(
-            [PYTHON, "-m", "venv", "--without-pip", "--symlinks", str(folder)], check=True
-        )
-        self.python = str(folder / "bin" / "python")
-        links = folder / "everything_else"
-        links.mkdir()
-        for site in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-            for entry in Path(site).iterdir():
-                if not entry.name.startswith(self.OURS) and not (links / entry.name).exists():
-                    (links / entry.name).symlink_to(entry)
-        (self.site,) = folder.glob("lib/python*/site-packages")
-        (self.site / "everything_else.pth").write_text(f"{links}\n", encoding="utf-8")
-
-    def install(self, package: Path) -> None:
-        """Put the package in, as pip does: its modules, and a dist-info with the entry points."""
-        installed = importlib.metadata.distribution("piwsl-plugins")
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, self.site / package.name, ignore=ignore)
-        info = self.site / f"piwsl_plugins-{installed.version}.dist-info"
-        info.mkdir()
-        for name in ("METADATA", "entry_points.txt"):
-            (info / name).write_text(installed.read_text(name) or "", encoding="utf-8")
-
-    def uninstall(self) -> None:
-        """Remove what :meth:`install` put in."""
-        for entry in self.site.glob("piwsl_plugins*"):
-            shutil.rmtree(entry)
-
-    def run(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run this environment's Python, from an empty folder unless told otherwise."""
-        return execute([self.python, *command], folder or self.folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from commands import BareEnvironment, atomic_energies
+from commands import atomic_energies
+from processes import BareEnvironment
 
 from piwsl_plugins import datasets
 

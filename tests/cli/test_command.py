@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from commands import AUTOLOAD_OFF, MACE_RUN_TRAIN, PIWSL, PYTHON, Trained, train, without_time
+from commands import AUTOLOAD_OFF, MACE_RUN_TRAIN, PIWSL, Trained, train, without_time
+from processes import PYTHON
 
 WAYS = {
     "piwsl_without_autoload": ((*PIWSL, "mace-train"), AUTOLOAD_OFF),

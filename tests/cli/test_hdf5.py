@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PYTHON, check_terms, execute, start_training, train, words
+from commands import check_terms, start_training, train, words
+from processes import PYTHON, execute
 
 
 @pytest.fixture(scope="module")

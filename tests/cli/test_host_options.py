@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import MACE_RUN_TRAIN, TINY, Trained, check_terms, execute, train
+from commands import MACE_RUN_TRAIN, TINY, Trained, check_terms, train
+from processes import execute
 
 BOTH = ("taylor", "conservative")
 VISIBLE = {"piwsl_order": 1, "piwsl_max_displacement": 0.3}

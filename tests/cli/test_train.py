@@ -10,7 +10,6 @@ from typing import Any
 import ase.io
 import pytest
 from commands import (
-    BareEnvironment,
     Trained,
     atomic_energies,
     base_losses,
@@ -18,6 +17,7 @@ from commands import (
     train,
     without_time,
 )
+from processes import BareEnvironment
 
 LOSSES = {
     "piwsl_taylor": ("taylor",),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import BareEnvironment, start_training
+from commands import start_training
+from processes import BareEnvironment
 
 from piwsl_plugins.hosts.mace.flags import LOSSES
 from piwsl_plugins.settings import MaceSettings

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from commands import AUTOLOAD_OFF, BareEnvironment, Trained, base_losses, train, without_time
+from commands import AUTOLOAD_OFF, Trained, base_losses, train, without_time
+from processes import BareEnvironment
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,73 @@
+"""Commands in processes of their own, in this environment and in one without this package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PYTHON = sys.executable
+
+
+def execute(
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, on one thread, with nothing of the caller's Python in its way."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONWARNINGS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
+    return subprocess.run(
+        list(command),
+        cwd=folder,
+        env=environment | dict(variables or {}),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+class BareEnvironment:
+    """A virtual environment with everything that this one has, except this package."""
+
+    OURS = ("piwsl", "_piwsl", "_editable_impl_piwsl", "__editable__.piwsl", "__editable___piwsl")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(
+            [PYTHON, "-m", "venv", "--without-pip", "--symlinks", str(folder)], check=True
+        )
+        self.python = str(folder / "bin" / "python")
+        links = folder / "everything_else"
+        links.mkdir()
+        for site in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+            for entry in Path(site).iterdir():
+                if not entry.name.startswith(self.OURS) and not (links / entry.name).exists():
+                    (links / entry.name).symlink_to(entry)
+        (self.site,) = folder.glob("lib/python*/site-packages")
+        (self.site / "everything_else.pth").write_text(f"{links}\n", encoding="utf-8")
+
+    def install(self, package: Path) -> None:
+        """Put the package in, as pip does: its modules, and a dist-info with the entry points."""
+        installed = importlib.metadata.distribution("piwsl-plugins")
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, self.site / package.name, ignore=ignore)
+        info = self.site / f"piwsl_plugins-{installed.version}.dist-info"
+        info.mkdir()
+        for name in ("METADATA", "entry_points.txt"):
+            (info / name).write_text(installed.read_text(name) or "", encoding="utf-8")
+
+    def uninstall(self) -> None:
+        """Remove what :meth:`install` put in."""
+        for entry in self.site.glob("piwsl_plugins*"):
+            shutil.rmtree(entry)
+
+    def run(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run this environment's Python, from an empty folder unless told otherwise."""
+        return execute([self.python, *command], folder or self.folder)
