@@ -121,10 +121,15 @@ def _reader(dataset: Any) -> tuple[Callable[[int], Data], Callable[[int], str]]:
         return lambda number: read(indices[number]), lambda number: name(indices[number])
     source = getattr(dataset, "file_path", None) or type(dataset).__name__
     if hasattr(dataset, "_get_data_list"):
-        return (
-            lambda number: dict(dataset._get_data_list([number])[0]),
-            lambda number: f"{source}, frame {number}",
-        )
+        completed = hasattr(dataset, "counts")  # PartialLabelsASEDataset, checked when it was read
+
+        def read_raw(number: int) -> Data:
+            data = dict(dataset._get_data_list([number])[0])
+            if completed and ENERGY in data and bool(data[ENERGY].isnan().all()):
+                del data[ENERGY]
+            return data
+
+        return read_raw, lambda number: f"{source}, frame {number}"
     return lambda number: dict(dataset[number]), lambda number: f"{source}, frame {number}"
 
 
