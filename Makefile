@@ -20,8 +20,8 @@ NEQUIP_MADE := $(NEQUIP)/.made-$(VERSION)
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-demo: $(MACE_MADE)  ## train plain MACE and MACE with PIWSL on the shipped data, and compare (minutes)
-	@$(MACE)/bin/python scripts/demo.py $(DEMO_ARGS)
+demo: $(CORE_MADE) $(MACE_MADE) $(NEQUIP_MADE)  ## train MACE and NequIP, plain and with PIWSL, on the shipped data, and compare (minutes)
+	@$(CORE)/bin/python scripts/demo.py $(DEMO_ARGS)
 
 test: lint types test-core test-mace test-nequip  ## everything below
 

@@ -1,11 +1,13 @@
-"""Train plain MACE and MACE with each PIWSL loss on the energies of one data set, and compare.
+"""Train a host, plain and with each PIWSL loss, on the energies of one data set, and compare.
 
-    python scripts/compare_losses.py --train ../shared/data/acac/train_300K.xyz \
+    .venv/mace/bin/python scripts/compare_losses.py --train ../shared/data/acac/train_300K.xyz \
         --test ../shared/data/acac/test_300K.xyz \
         --isolated-atoms ../shared/data/acac/isolated_atoms.xyz --output results/acac
 
-The training frames' forces are dropped; the test frames' forces are what the models are judged by.
-A run that is already there is evaluated, not repeated, so that an interrupted comparison goes on.
+and the same with ``.venv/nequip/bin/python`` and ``--host nequip``, for which the model and the
+optimiser are those of configs/piwsl_nequip.yaml. The training frames' forces are dropped, but for
+``--forces``; the test frames' forces are what the models are judged by. A run that is already there
+is evaluated, not repeated, so that an interrupted comparison goes on.
 """
 
 from __future__ import annotations
@@ -13,22 +15,32 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import statistics
+import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ase.io
-from mace_runs import MaceRun, started
+import yaml
+from ase.data import chemical_symbols
+from evaluate_model import load
+from host_runs import Run, started
+from mace_runs import MaceRun
+from nequip_runs import NequipRun, plain_config, write_config
 from rich.console import Console
 from rich.table import Table
 
 from piwsl_plugins.evaluation import compare, summarise
 
+ROOT = Path(__file__).resolve().parents[1]
+NEQUIP_CONFIG = ROOT / "configs" / "piwsl_nequip.yaml"
+HOSTS = {"mace": "MACE", "nequip": "NequIP"}
+METHODS = ["plain", "taylor", "conservative", "both"]
 FIRST_ORDER = "--piwsl_order 1 --piwsl_max_displacement 0.05"
-VARIANTS = {
+MACE_VARIANTS = {
     "plain": "--loss weighted",
     "taylor": "--loss piwsl_taylor",
     "conservative": "--loss piwsl_conservative",
@@ -41,6 +53,20 @@ VARIANTS = {
     "taylor-tolerance": f"--loss piwsl_taylor {FIRST_ORDER} --piwsl_tolerance 30",
 }
 """Arguments of ``mace_run_train`` that tell the runs apart; the defaults where nothing is said."""
+
+SHORT: dict[str, Any] = {"order": 1, "max_displacement": 0.05}
+NEQUIP_VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "plain": ([], {}),
+    "taylor": (["taylor"], {}),
+    "conservative": (["conservative"], {}),
+    "both": (["taylor", "conservative"], {}),
+    "taylor-order1": (["taylor"], {**SHORT, "taylor_weight": 0.01}),
+    "conservative-order1": (["conservative"], {**SHORT, "conservative_weight": 0.01}),
+    "taylor-hessian": (["taylor"], {"second_order": "hessian"}),
+    "taylor-strong": (["taylor"], {"taylor_weight": 0.5}),
+    "taylor-tolerance": (["taylor"], {**SHORT, "tolerance": 30}),
+}
+"""The same for NequIP: terms of the loss, and the block ``piwsl``; weights per energy weight 1."""
 
 
 def energies_only(path: Path, output: Path) -> Path:
@@ -62,15 +88,18 @@ def energies_only(path: Path, output: Path) -> Path:
     return copy
 
 
-def common_arguments(options: argparse.Namespace, train: Path) -> list[str]:
+def free_atoms(path: Path) -> dict[int, float]:
+    """Energies of the free atoms, eV, by atomic number."""
+    return {int(a.numbers[0]): float(a.info["REF_energy"]) for a in ase.io.iread(path)}
+
+
+def mace_arguments(options: argparse.Namespace, train: Path) -> list[str]:
     """Arguments of ``mace_run_train`` that all runs share."""
-    atoms = list(ase.io.iread(options.isolated_atoms))
-    energies = {int(a.numbers[0]): float(a.info["REF_energy"]) for a in atoms}
     gamma = 0.02 ** (1.0 / options.epochs)
     arguments = {
         "train_file": train.resolve(),
         "valid_fraction": 0.1,
-        "E0s": energies,
+        "E0s": free_atoms(options.isolated_atoms),
         "energy_key": "REF_energy",
         "forces_key": "REF_forces",
         "model": "ScaleShiftMACE",
@@ -91,8 +120,70 @@ def common_arguments(options: argparse.Namespace, train: Path) -> list[str]:
         "seed": options.seed,
         "device": options.device,
     }
+    if options.forces is not None:
+        arguments["forces_weight"] = f"{1000 * options.forces:g}"
     listed = [part for key, value in arguments.items() for part in (f"--{key}", str(value))]
     return [*listed, "--ema", "--plot", "False"]
+
+
+def nequip_config(
+    options: argparse.Namespace, train: Path, terms: Sequence[str], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The config of one run: that of configs/piwsl_nequip.yaml, for other data and another loss.
+
+    Args:
+        options: the command line.
+        train: file of the training frames.
+        terms: terms of the loss; none for plain NequIP.
+        settings: what the block ``piwsl`` holds.
+
+    Returns:
+        The config.
+    """
+    config: dict[str, Any] = yaml.safe_load(NEQUIP_CONFIG.read_text(encoding="utf-8"))
+    energies = {chemical_symbols[z]: e for z, e in free_atoms(options.isolated_atoms).items()}
+    config |= {"run": ["train"], "type_names": list(energies), "atomic_energies": energies}
+    data, trainer, module = config["data"], config["trainer"], config["training_module"]
+    data["seed"] = module["model"]["seed"] = options.seed
+    data["split_dataset"]["file_path"] = str(train.resolve())
+    data["test_file_path"] = str(options.test.resolve())
+    data["key_mapping"] = {"REF_energy": "total_energy", "REF_forces": "forces"}
+    trainer["accelerator"] = "cpu" if options.device == "cpu" else "gpu"
+    trainer["max_epochs"] = options.epochs
+    module["model"]["model_dtype"] = options.dtype
+    module["piwsl"] = settings
+    coeffs = {"total_energy": 1.0}
+    if options.forces is not None:
+        coeffs["forces"] = options.forces
+    module["loss"] |= {"terms": list(terms), "coeffs": coeffs}
+    return config if terms else plain_config(config)
+
+
+def make_run(options: argparse.Namespace, train: Path, name: str) -> tuple[Run, Any]:
+    """One run, and everything that it is made of.
+
+    Args:
+        options: the command line.
+        train: file of the training frames.
+        name: name of the variant.
+
+    Returns:
+        The run, not yet started, and the arguments or the config.
+    """
+    record = f"{name}-seed{options.seed}"
+    folder, root = unused_folder(options.output, record), options.output.resolve()
+    if options.host == "mace":
+        wanted = [*mace_arguments(options, train), *MACE_VARIANTS[name].split()]
+        run: Run = MaceRun(
+            label=name, arguments=wanted, folder=folder, root=root, epochs=options.epochs
+        )
+        return run, wanted
+    config = nequip_config(options, train, *NEQUIP_VARIANTS[name])
+    path = root / f"{folder}.yaml"
+    run = NequipRun(
+        label=name, arguments=[path.name], folder=folder, root=root, epochs=options.epochs
+    )
+    return run, config
 
 
 def unused_folder(output: Path, name: str) -> Path:
@@ -109,58 +200,39 @@ def unused_folder(output: Path, name: str) -> Path:
     return next(Path(free) for free in names if not (output / free).exists())
 
 
-def train(run: MaceRun) -> dict[str, Any]:
+def train(run: Run) -> dict[str, Any]:
     """Train one variant.
 
     Args:
         run: the run; its folder must not exist.
 
     Returns:
-        Wall-clock (s), milliseconds a step, and peak resident memory (MB; None where the system
-        does not tell).
+        Wall-clock (s), mean milliseconds a step, and peak resident memory (MB; None where the
+        system does not tell).
     """
-    peak: float | None = None
     with started([run]):
-        process = run._process
         while not run.poll():
-            if process is not None:
-                peak = peak_memory(process.pid) or peak
             time.sleep(1.0)
-    results = next((run.root / run.folder).glob("results/*_train.txt"))
-    records = [json.loads(line) for line in results.read_text().splitlines()]
-    steps = [record["time"] for record in records if record["mode"] == "opt"]
-    validation = [1e3 * record["rmse_e"] for record in records if record["mode"] == "eval"]
+    validation = [1e3 * error for error in run.validation]
     return {
         "wall_clock_s": run.wall_clock,
-        "ms_per_step_median": 1e3 * statistics.median(steps),
-        "peak_memory_mb": peak,
+        "ms_per_step": run.milliseconds_a_step,
+        "peak_memory_mb": run.peak_memory_mb,
         "validation_energy_rmse_mev_last_quarters": [
             validation[len(validation) * quarter // 4 - 1] for quarter in (2, 3, 4)
         ],
     }
 
 
-def peak_memory(pid: int) -> float | None:
-    """Peak resident memory of a process so far, MB, on Linux; None elsewhere or once it ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(sizes[0]) / 1024 if sizes else None
-
-
-def evaluate(model: Path, test: Path, device: str) -> dict[str, Any]:
+def evaluate(run: Run, test: Path, device: str) -> dict[str, Any]:
     """Figures of merit of a trained model on the test frames."""
-    from mace.calculators import MACECalculator
-
-    calculator = MACECalculator(model_paths=str(model), device=device, default_dtype="float64")
+    calculator = load(run.host, run.model, device=device)
     return asdict(summarise(compare(list(ase.io.iread(test)), calculator)))
 
 
-def show(results: dict[str, dict[str, Any]]) -> None:
+def show(results: dict[str, dict[str, Any]], title: str) -> None:
     """Print the table."""
-    table = Table(title="Test errors of models trained on energies alone")
+    table = Table(title=title)
     headings = ["run", "energy RMSE (meV)", "force RMSE (meV/Å)", "slope", "time a step (ms)"]
     for heading in [*headings, "peak memory (MB)", "wall-clock (s)"]:
         table.add_column(heading, justify="left" if heading == "run" else "right")
@@ -171,8 +243,8 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             f"{test['energy_rmse_mev']:.1f}",
             f"{test['force_rmse_mev_per_angstrom']:.0f}",
             f"{test['softening']['slope']:.3f}",
-            f"{training['ms_per_step_median']:.0f}",
-            f"{training['peak_memory_mb'] or float('nan'):.0f}",
+            f"{training['ms_per_step']:.0f}",
+            f"{training['peak_memory_mb'] or math.nan:.0f}",
             f"{training['wall_clock_s']:.0f}",
         )
     Console().print(table)
@@ -181,36 +253,46 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 def main() -> int:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--host", choices=HOSTS, default="mace")
     parser.add_argument("--train", type=Path, required=True, help="training frames")
     parser.add_argument("--test", type=Path, required=True, help="test frames with forces")
     parser.add_argument("--isolated-atoms", type=Path, required=True, help="energies of the atoms")
     parser.add_argument("--output", type=Path, required=True, help="folder for runs and results")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS)[:5])
+    parser.add_argument("--variants", nargs="+", choices=MACE_VARIANTS, default=METHODS)
+    parser.add_argument(
+        "--forces",
+        type=float,
+        nargs="?",
+        const=1.0,
+        metavar="WEIGHT",
+        help="train on the forces too, with WEIGHT times the energies' weight (alone: 1)",
+    )
     parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    train_file = energies_only(options.train, options.output)
-    arguments = common_arguments(options, train_file)
+    labels = "energies alone" if options.forces is None else "energies and forces"
+    train_file = options.train
+    if options.forces is None:
+        train_file = energies_only(options.train, options.output)
     results: dict[str, dict[str, Any]] = {}
     for name in options.variants:
         record = options.output / f"{name}-seed{options.seed}.json"
-        wanted = [*arguments, *VARIANTS[name].split()]
+        run, wanted = make_run(options, train_file, name)
         if not record.exists():
-            folder = unused_folder(options.output, record.stem)
-            run = MaceRun(
-                label=name, arguments=wanted, folder=folder, root=options.output.resolve()
-            )
+            if options.host == "nequip":
+                comment = f"{options.output.name}, {name}"
+                write_config(wanted, run.root / f"{run.folder}.yaml", comment)
             print(f"training {name} ...", file=sys.stderr, flush=True)
-            found = {"arguments": wanted, "training": train(run)}
-            found["test"] = evaluate(run.model, options.test, options.device)
+            found = {"arguments": wanted, "command": run.command, "training": train(run)}
+            found["test"] = evaluate(run, options.test, options.device)
             record.write_text(json.dumps(found, indent=1))
         results[name] = json.loads(record.read_text())
-        if results[name]["arguments"] != wanted:
+        if results[name]["arguments"] != json.loads(json.dumps(wanted)):
             parser.error(f"{record} was made with other settings; choose another --output")
-    show(results)
+    show(results, f"Test errors of {HOSTS[options.host]} models trained on {labels}")
     return 0
 
 

@@ -1,9 +1,10 @@
-"""Train plain MACE and MACE with the PIWSL loss on the shipped energies, and compare their forces.
+"""Train MACE and NequIP, plain and with the PIWSL loss, on the shipped energies; compare forces.
 
-Run by ``make demo``. Both trainings are the real ``mace_run_train`` with configs/piwsl_mace.yaml,
-side by side, one thread each; the plain one differs by ``--loss`` alone. Ends with one table, one
-figure (force_parity.png) and the numbers (metrics.json). An earlier result is shown again, and
-never written over without ``--force``.
+Run by ``make demo``. All trainings are the real ``mace_run_train`` and ``nequip-train``, two at a
+time, one thread each, with configs/piwsl_mace.yaml and configs/piwsl_nequip.yaml; the plain runs
+differ by the loss alone. Each host runs in its own environment. Ends with one table, one figure
+(force_parity.png) and the numbers (metrics.json). An earlier result is shown again, and never
+written over without ``--force``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import Any
 
 import yaml
 from demo_report import FIGURE, METRICS, evaluate, table
-from mace_runs import MaceRun, RunFailedError
+from evaluate_model import HOSTS
+from host_runs import Run, RunFailedError
+from mace_runs import MaceRun
+from nequip_runs import NequipRun, data_file, plain_config, write_config
 from rich.console import Console
 from run_display import train
 
@@ -44,19 +48,34 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "--config",
-        type=Path,
-        default=ROOT / "configs" / "piwsl_mace.yaml",
-        help="MACE config with a PIWSL loss (default: configs/piwsl_mace.yaml)",
+        "--hosts",
+        nargs="+",
+        choices=[host.lower() for host in HOSTS],
+        default=[host.lower() for host in HOSTS],
+        help="which to train (default: both)",
     )
+    for host in HOSTS:
+        name = host.lower()
+        parser.add_argument(
+            f"--{name}-config",
+            type=Path,
+            default=ROOT / "configs" / f"piwsl_{name}.yaml",
+            help=f"{host} config with a PIWSL loss (default: configs/piwsl_{name}.yaml)",
+        )
+        parser.add_argument(
+            f"--{name}-environment",
+            type=Path,
+            default=ROOT / ".venv" / name,
+            help=f"environment that has {host} and this package (default: .venv/{name})",
+        )
     parser.add_argument(
         "--output",
         type=Path,
         default=ROOT / "results" / "demo",
         help="folder for models, table and figure (default: results/demo)",
     )
-    parser.add_argument("--epochs", type=int, help="epochs of both runs (default: the config's)")
-    parser.add_argument("--seed", type=int, help="seed of both runs (default: the config's)")
+    parser.add_argument("--epochs", type=int, help="epochs of all runs (default: the configs')")
+    parser.add_argument("--seed", type=int, help="seed of all runs (default: the configs')")
     parser.add_argument("--force", action="store_true", help="remove an earlier result first")
     chosen = parser.parse_args(arguments)
     if chosen.epochs is not None and chosen.epochs < 1:
@@ -65,26 +84,71 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the runs are made of: the config, and what the command line changes in it.
+    """What the runs are made of: the configs, and what the command line changes in them.
 
     Args:
         arguments: The command line.
 
+    Returns:
+        For each host, by its name: the config's file and content, the changes, the number of
+        epochs, the test file, and the names of its labels.
+
     Raises:
-        ValueError: There is no such config, it lacks a key that the comparison needs, or its test
-            file is missing.
+        ValueError: There is no such config, it lacks a key that the comparison needs, its test
+            file is missing, or the hosts' test files differ.
     """
-    if not arguments.config.is_file():
-        raise ValueError(f"there is no config {arguments.config}")
-    config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
-    for key in ("loss", "max_num_epochs", "test_file"):
-        if key not in config:
-            raise ValueError(f"{arguments.config} has no '{key}'")
-    if not (ROOT / config["test_file"]).is_file():
-        raise ValueError(f"{arguments.config}: there is no test_file {config['test_file']}")
+    readers = {"MACE": _mace_settings, "NequIP": _nequip_settings}
+    settings = {}
+    for host in HOSTS:
+        if host.lower() not in arguments.hosts:
+            continue
+        path: Path = getattr(arguments, f"{host.lower()}_config")
+        if not path.is_file():
+            raise ValueError(f"there is no config {path}")
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            found = readers[host](config, arguments)
+        except KeyError as error:
+            raise ValueError(f"{path} has no {error}") from error
+        if not Path(found["test_file"]).is_file():
+            raise ValueError(f"{path}: there is no test file {found['test_file']}")
+        settings[host] = {"config_file": short(path), "config": config, **found}
+    if len({found["test_file"] for found in settings.values()}) > 1:
+        names = ", ".join(f"{host}: {found['test_file']}" for host, found in settings.items())
+        raise ValueError(f"the configs have different test files ({names}): no comparison")
+    return settings
+
+
+def _mace_settings(config: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     wanted = {"max_num_epochs": arguments.epochs, "seed": arguments.seed}
-    changes = {key: value for key, value in wanted.items() if value not in (None, config.get(key))}
-    return {"config_file": short(arguments.config), "config": config, "changes": changes}
+    return {
+        "changes": {
+            key: value for key, value in wanted.items() if value not in (None, config.get(key))
+        },
+        "loss": config["loss"],
+        "epochs": arguments.epochs or config["max_num_epochs"],
+        "test_file": str((ROOT / config["test_file"]).resolve()),
+        "energy_key": config.get("energy_key", "REF_energy"),
+        "forces_key": config.get("forces_key", "REF_forces"),
+    }
+
+
+def _nequip_settings(config: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    data, module = config["data"], config["training_module"]
+    wanted = {
+        "trainer.max_epochs": (arguments.epochs, config["trainer"]["max_epochs"]),
+        "data.seed": (arguments.seed, data["seed"]),
+        "training_module.model.seed": (arguments.seed, module["model"]["seed"]),
+    }
+    labels = {ours: theirs for theirs, ours in (data.get("key_mapping") or {}).items()}
+    return {
+        "changes": {key: new for key, (new, old) in wanted.items() if new not in (None, old)},
+        "loss": module["loss"]["_target_"],
+        "epochs": arguments.epochs or config["trainer"]["max_epochs"],
+        "test_file": str(data_file(data["test_file_path"], ROOT).resolve()),
+        "energy_key": labels.get("total_energy", "energy"),
+        "forces_key": labels.get("forces", "forces"),
+    }
 
 
 def choose_folder(output: Path, settings: dict[str, Any], *, force: bool) -> Path:
@@ -114,47 +178,92 @@ def choose_folder(output: Path, settings: dict[str, Any], *, force: bool) -> Pat
     return candidate
 
 
-def make_runs(settings: dict[str, Any], folder: Path) -> list[MaceRun]:
-    """The two runs, which differ by their names and the loss.
+def make_runs(settings: dict[str, Any], folder: Path, environments: dict[str, Path]) -> list[Run]:
+    """Two runs of each host, which differ by their names and the loss.
+
+    NequIP's plain run has a config of its own, which is written into ``folder``.
 
     Args:
         settings: What the runs are made of.
         folder: Where they go.
+        environments: Each host's environment, by the host's name.
     """
-    shared = ["--config", settings["config_file"]]
-    for key, value in settings["changes"].items():
-        shared += [f"--{key}", str(value)]
-    plain = [*shared, "--loss", settings["config"].get("piwsl_base_loss", "weighted")]
-    return [
-        MaceRun(label="MACE", arguments=plain, folder=Path(short(folder / "plain")), root=ROOT),
-        MaceRun(
-            label="MACE + PIWSL", arguments=shared, folder=Path(short(folder / "piwsl")), root=ROOT
-        ),
-    ]
+    runs: list[Run] = []
+    for host, found in settings.items():
+        kind, plain = (MaceRun, _mace_plain) if host == "MACE" else (NequipRun, _nequip_plain)
+        start = ["--config"] if host == "MACE" else []
+        changes = _options(host, found["changes"])
+        for label, arguments, name in (
+            (host, plain(found, folder), "plain"),
+            (f"{host} + PIWSL", [found["config_file"]], "piwsl"),
+        ):
+            runs.append(
+                kind(
+                    label=label,
+                    arguments=[*start, arguments[0], *changes, *arguments[1:]],
+                    folder=Path(short(folder / f"{host.lower()}-{name}")),
+                    root=ROOT,
+                    epochs=found["epochs"],
+                    programs=environments[host] / "bin",
+                )
+            )
+    return runs
 
 
-def train_and_judge(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _options(host: str, changes: dict[str, Any]) -> list[str]:
+    if host == "NequIP":
+        return [f"{key}={value}" for key, value in changes.items()]
+    return [word for key, value in changes.items() for word in (f"--{key}", str(value))]
+
+
+def _mace_plain(found: dict[str, Any], folder: Path) -> list[str]:
+    return [found["config_file"], "--loss", found["config"].get("piwsl_base_loss", "weighted")]
+
+
+def _nequip_plain(found: dict[str, Any], folder: Path) -> list[str]:
+    path = folder / "nequip-plain.yaml"
+    comment = f"{found['config_file']} without PIWSL: NequIP's own module, data module and loss"
+    write_config(plain_config(found["config"]), path, comment)
+    return [short(path)]
+
+
+def train_and_judge(
+    settings: dict[str, Any], folder: Path, environments: dict[str, Path]
+) -> dict[str, Any]:
     """Do the whole work in a new folder.
 
     Args:
         settings: What the runs are made of.
         folder: Where everything goes; does not exist yet.
+        environments: Each host's environment, by the host's name.
 
     Returns:
         The numbers as they stand in metrics.json.
 
     Raises:
+        FileNotFoundError: An environment lacks its host; nothing was trained.
         RunFailedError: A training failed.
     """
+    for host in settings:
+        _check(host, environments[host])
     folder.mkdir(parents=True)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    runs = make_runs(settings, folder)
-    say("Training two models side by side, from energies alone; some minutes:")
+    runs = make_runs(settings, folder, environments)
+    say(f"Training {len(runs)} models from energies alone, two at a time; some minutes:")
     for run in runs:
         say(f"  {shlex.join(run.command)}")
-    epochs = settings["changes"].get("max_num_epochs", settings["config"]["max_num_epochs"])
-    train(runs, epochs, console)
-    return evaluate(runs, settings, ROOT / settings["config"]["test_file"], folder)
+    train(runs, console)
+    return evaluate(runs, settings, folder)
+
+
+def _check(host: str, environment: Path) -> None:
+    program = environment / "bin" / (MaceRun if host == "MACE" else NequipRun).program
+    if not program.exists():
+        raise FileNotFoundError(
+            f"{short(program)} does not exist, so that {host} cannot be trained. `make demo` makes "
+            f"its environment; another one is named by --{host.lower()}-environment, and "
+            "--hosts leaves a host out"
+        )
 
 
 def short(path: Path) -> str:
@@ -181,12 +290,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     chosen = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings end with us
+    environments = {host: getattr(chosen, f"{host.lower()}_environment") for host in HOSTS}
     try:
         settings = read_settings(chosen)
         folder = choose_folder(chosen.output, settings, force=chosen.force)
         metrics = _read(folder / METRICS)
         if metrics is None:
-            metrics = train_and_judge(settings, folder)
+            metrics = train_and_judge(settings, folder, environments)
         else:
             say(f"This is the result of {metrics['made']}, shown again.")
             say("To train anew:  make demo DEMO_ARGS=--force")

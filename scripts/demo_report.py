@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import shlex
-import warnings
+import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mace_runs import MaceRun
+from host_runs import ONE_THREAD, Run, RunFailedError, failure
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+    from ase import Atoms
+
+    from piwsl_plugins.evaluation import Comparison
 
 METRICS, FIGURE = "metrics.json", "force_parity.png"
+EVALUATE = Path(__file__).with_name("evaluate_model.py")
 
 
-def evaluate(
-    runs: Sequence[MaceRun], settings: dict[str, Any], test_file: Path, folder: Path
-) -> dict[str, Any]:
+def evaluate(runs: Sequence[Run], settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Judge the trained models on the test frames; write figure and numbers.
 
     Args:
         runs: The finished runs.
-        settings: What they were made of, kept beside the numbers.
-        test_file: Frames with energies, eV, and forces, eV/angstrom.
+        settings: What they were made of, by host, kept beside the numbers; all have the same test
+            file, with energies, eV, and forces, eV/angstrom.
         folder: Where force_parity.png and metrics.json go.
 
     Returns:
         The numbers as they stand in metrics.json.
+
+    Raises:
+        RunFailedError: A model could not be evaluated.
     """
     # Late, because they bring torch: seconds that nobody needs to see an earlier result again.
     import ase.io
 
-    from piwsl_plugins.evaluation import compare, summarise
+    from piwsl_plugins.evaluation import summarise
     from piwsl_plugins.evaluation.figures import force_parity, save
 
-    config = settings["config"]
+    test_file = Path(next(iter(settings.values()))["test_file"])
     frames = list(ase.io.iread(test_file, index=":"))
-    comparisons = {
-        run.label: compare(
-            frames,
-            load(run.model, config.get("default_dtype", "float64")),
-            energy_key=config.get("energy_key", "REF_energy"),
-            forces_key=config.get("forces_key", "REF_forces"),
-        )
-        for run in runs
-    }
+    comparisons = {run.label: judge(run, settings[run.host], frames) for run in runs}
     title = f"{len(frames)} test frames, models trained on energies alone"
     save(force_parity(comparisons, title=title), folder / FIGURE)
     metrics = {
@@ -64,6 +59,7 @@ def evaluate(
                 "epochs": run.epoch + 1,
                 "wall_clock_s": round(run.wall_clock, 1),
                 "step_ms": round(run.milliseconds_a_step, 2),
+                "peak_memory_mb": run.peak_memory_mb,
                 **summarise(comparisons[run.label]).as_dict(),
             }
             for run in runs
@@ -73,22 +69,40 @@ def evaluate(
     return metrics
 
 
-def load(model: Path, dtype: str) -> Calculator:
-    """A trained model as ASE calculator, without what MACE prints on the way.
+def judge(run: Run, settings: dict[str, Any], frames: Sequence[Atoms]) -> Comparison:
+    """The predictions of a trained model, made by its host's Python, beside the labels.
 
     Args:
-        model: File that mace_run_train wrote.
-        dtype: float32 or float64.
-    """
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        # How MACE reads its own files, and which accelerators are missing, is not the user's doing.
-        warnings.simplefilter("ignore")
-        from mace.calculators import MACECalculator
+        run: The finished run.
+        settings: Those of its host.
+        frames: The frames of ``settings["test_file"]``.
 
-        calculator: Calculator = MACECalculator(
-            model_paths=str(model), device="cpu", default_dtype=dtype
+    Raises:
+        RunFailedError: The model could not be evaluated.
+    """
+    import numpy as np
+
+    from piwsl_plugins.evaluation import beside_labels
+
+    predictions, log = (run.output.with_name(name) for name in ("test.npz", "evaluation.txt"))
+    dtype = settings["config"].get("default_dtype", "float64")
+    command = [str(Path(os.path.abspath(run.programs)) / "python"), str(EVALUATE), "--dtype", dtype]
+    command += [run.host, str(run.model), settings["test_file"], str(predictions)]
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}
         )
-    return calculator
+    if done.returncode != 0:
+        what = f"The evaluation of {run.label}"
+        raise RunFailedError(failure(what, done.returncode, command, log))
+    with np.load(predictions) as found:
+        return beside_labels(
+            frames,
+            found["energies"],
+            found["forces"],
+            energy_key=settings["energy_key"],
+            forces_key=settings["forces_key"],
+        )
 
 
 def _number(digits: int, *keys: str) -> Callable[[dict[str, Any]], str]:
@@ -103,7 +117,7 @@ def _number(digits: int, *keys: str) -> Callable[[dict[str, Any]], str]:
 
 def _interval(model: dict[str, Any]) -> str:
     interval = (model["softening"] or {}).get("interval")
-    return "–" if interval is None else "{:.3f} – {:.3f}".format(*interval)
+    return "–" if interval is None else "{:.3f}–{:.3f}".format(*interval)
 
 
 def _duration(model: dict[str, Any]) -> str:
@@ -112,22 +126,25 @@ def _duration(model: dict[str, Any]) -> str:
 
 
 def table(metrics: dict[str, Any]) -> Table:
-    """The comparison as people read it: one column a model.
+    """The comparison as people read it: one column a model; four of them fit in 80 characters.
 
     Args:
         metrics: The numbers as they stand in metrics.json.
     """
-    result = Table(title=f"{metrics['test_frames']} test frames that no training has seen")
-    result.add_column("")
+    result = Table(
+        title=f"{metrics['test_frames']} test frames that no training has seen",
+        caption="force slope: predicted against reference forces; 1 is right, below is too soft",
+    )
+    result.add_column("", no_wrap=True)
     for label in metrics["models"]:
         result.add_column(label, justify="right")
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "energy RMSE (meV)": _number(1, "energy_rmse_mev"),
         "force RMSE (meV/Å)": _number(1, "force_rmse_mev_per_angstrom"),
-        "force slope (1: neither soft nor stiff)": _number(3, "softening", "slope"),
-        "  its 95 % interval": _interval,
-        "wall-clock, start to end": _duration,
-        "time a training step (ms)": _number(0, "step_ms"),
+        "force slope": _number(3, "softening", "slope"),
+        "  95 % interval": _interval,
+        "wall-clock": _duration,
+        "time a step (ms)": _number(0, "step_ms"),
         "epochs": _number(0, "epochs"),
     }
     for name, read in rows.items():

@@ -1,11 +1,11 @@
-"""How far runs of ``mace_run_train`` are: bars in a terminal, a line now and then elsewhere."""
+"""How far training runs are: bars in a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 
-from mace_runs import MaceRun, started
+from host_runs import Run, started
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -13,13 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 QUIET_INTERVAL = 30.0
 
 
-def train(runs: Sequence[MaceRun], epochs: int, console: Console) -> None:
-    """Run all, side by side, and show epoch and validation error of each.
+def train(runs: Sequence[Run], console: Console, at_once: int = 2) -> None:
+    """Run all, some at a time, and show epoch and validation error of each.
 
     Args:
-        runs: What to train; none of them started yet.
-        epochs: Number of epochs of each.
+        runs: What to train, in this order; none of them started yet.
         console: Where to show it.
+        at_once: How many may run at the same time.
 
     Raises:
         RunFailedError: A run failed; the others were stopped.
@@ -32,33 +32,49 @@ def train(runs: Sequence[MaceRun], epochs: int, console: Console) -> None:
         TimeElapsedColumn(),
     )
     with (
-        started(runs),
+        started(runs, at_once),
         Progress(*columns, console=console, disable=not console.is_terminal) as bars,
     ):
-        tasks = {run.label: bars.add_task(run.label, total=epochs, state="") for run in runs}
-        for running in _until_all_end(runs, console):
+        tasks = {
+            run.label: bars.add_task(run.label, total=run.epochs, state="waiting", start=False)
+            for run in runs
+        }
+        for running in _until_all_end(runs, console, at_once):
             for run in runs:
-                done = max(run.epoch, 0) if run in running else epochs
-                bars.update(tasks[run.label], completed=done, state=_state(run))
-                if run not in running:
+                if run in running or run.wall_clock:
+                    bars.start_task(tasks[run.label])
+                    done = run.epochs if run.wall_clock else run.epoch + 1
+                    bars.update(tasks[run.label], completed=done, state=_state(run))
+                if run.wall_clock:
                     bars.stop_task(tasks[run.label])
 
 
-def _until_all_end(runs: Sequence[MaceRun], console: Console) -> Iterator[list[MaceRun]]:
+def _until_all_end(runs: Sequence[Run], console: Console, at_once: int) -> Iterator[list[Run]]:
     told = time.monotonic()
-    running = list(runs)
+    running, waiting = list(runs[:at_once]), list(runs[at_once:])
     while running:
         time.sleep(0.5)
-        running = [run for run in running if not run.poll()]
+        still = [run for run in running if not run.poll()]
+        for run in waiting[: at_once - len(still)]:
+            run.start()
+            waiting.remove(run)
+            still.append(run)
+        some_ended = any(run not in still for run in running)
+        running = still
         now = time.monotonic()
-        if not console.is_terminal and (now - told > QUIET_INTERVAL or not running):
+        if not console.is_terminal and (now - told > QUIET_INTERVAL or some_ended):
             told = now
-            lines = (f"{run.label}: epoch {max(run.epoch, 0)}, {_state(run)}" for run in runs)
+            lines = (f"{run.label}: {_line(run)}" for run in runs if run not in waiting)
             console.print("; ".join(lines), soft_wrap=True, markup=False)
         yield running
 
 
-def _state(run: MaceRun) -> str:
-    if run.validation_rmse is None:
+def _line(run: Run) -> str:
+    how_far = "done" if run.wall_clock else f"epoch {run.epoch + 1}/{run.epochs}"
+    return f"{how_far}, {_state(run)}"
+
+
+def _state(run: Run) -> str:
+    if not run.validation:
         return "starting"
-    return f"validation error {1000.0 * run.validation_rmse:.1f} meV"
+    return f"validation error {1000.0 * run.validation[-1]:.1f} meV"

@@ -1,7 +1,8 @@
 """How good a model is: errors, softening and figures, for any model that ASE can call.
 
-`compare` evaluates frames with a calculator, `summarise` gives every figure of merit at once, and
-`piwsl_plugins.evaluation.figures` (which needs matplotlib) draws.
+`compare` evaluates frames with a calculator (`predict` and `beside_labels` are its halves, for two
+processes), `summarise` gives every figure of merit at once, and `piwsl_plugins.evaluation.figures`
+(which needs matplotlib) draws.
 """
 
 from piwsl_plugins.evaluation.comparison import Comparison
@@ -11,7 +12,7 @@ from piwsl_plugins.evaluation.errors import (
     force_mae,
     force_rmse,
 )
-from piwsl_plugins.evaluation.predict import compare
+from piwsl_plugins.evaluation.predict import beside_labels, compare, predict
 from piwsl_plugins.evaluation.softening import Softening, slope_through_origin, softening
 from piwsl_plugins.evaluation.summary import Summary, summarise
 
@@ -19,11 +20,13 @@ __all__ = [
     "Comparison",
     "Softening",
     "Summary",
+    "beside_labels",
     "compare",
     "energy_rmse",
     "energy_rmse_per_atom",
     "force_mae",
     "force_rmse",
+    "predict",
     "slope_through_origin",
     "softening",
     "summarise",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Above this many force components a panel shows their density instead of single points.
 MANY_COMPONENTS = 3000
+#: More panels than these stand in two columns.
+MOST_IN_ONE_ROW = 3
 BLUE, ORANGE = "#3b6ea8", "#d1661c"
 
 
@@ -66,12 +68,14 @@ def _panel(axes: Axes, comparison: Comparison, limit: float) -> None:
             zorder=3,
         )
     axes.text(0.04, 0.96, _caption(summary), transform=axes.transAxes, va="top", fontsize=9)
-    axes.set(xlim=span, ylim=span, box_aspect=1.0, xlabel="reference force (eV/Å)")
+    axes.set(xlim=span, ylim=span, box_aspect=1.0)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
 
 
 def force_parity(comparisons: Mapping[str, Comparison], *, title: str | None = None) -> Figure:
     """Draw predicted against reference force components, one panel a model, on one scale.
+
+    Up to three panels stand side by side, more of them in two columns.
 
     Args:
         comparisons: Predictions and labels by the name that the panel shall bear, in
@@ -84,7 +88,9 @@ def force_parity(comparisons: Mapping[str, Comparison], *, title: str | None = N
     Raises:
         ValueError: There is no model, or one that has no force label to be compared with.
     """
-    from matplotlib.figure import Figure  # late: reading errors needs no matplotlib
+    # late: reading errors needs no matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not comparisons:
         raise ValueError("no model to draw")
@@ -95,12 +101,24 @@ def force_parity(comparisons: Mapping[str, Comparison], *, title: str | None = N
             raise ValueError(f"'{name}' has no reference forces to be compared with")
         largest = max(largest, float(np.abs(predicted).max()), float(np.abs(reference).max()))
     limit = 1.06 * largest if largest > 0.0 else 1.0
-    figure = Figure(figsize=(4.4 * len(comparisons) + 0.4, 5.2), layout="compressed")
-    panels = figure.subplots(1, len(comparisons), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, (name, comparison) in zip(panels, comparisons.items(), strict=True):
+    columns = len(comparisons) if len(comparisons) <= MOST_IN_ONE_ROW else 2
+    rows = -(-len(comparisons) // columns)
+    # a tenth of an inch, so that titles keep off the panels above
+    layout = ConstrainedLayoutEngine(compress=True, h_pad=0.1 if rows > 1 else None)
+    figure = Figure(figsize=(4.4 * columns + 0.4, 4.5 * rows + 0.7), layout=layout)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    panels = list(grid.flat)
+    for unused in panels[len(comparisons) :]:
+        unused.remove()
+        panels[len(comparisons) - columns].tick_params(labelbottom=True)
+    for number, (name, comparison) in enumerate(comparisons.items()):
+        axes = panels[number]
         _panel(axes, comparison, limit)
         axes.set_title(name, fontsize=11)
-    panels[0].set_ylabel("predicted force (eV/Å)")
+        if number % columns == 0:
+            axes.set_ylabel("predicted force (eV/Å)")
+        if number >= len(comparisons) - columns:
+            axes.set_xlabel("reference force (eV/Å)")
     if title is not None:
         figure.suptitle(title, fontsize=11)
     return figure

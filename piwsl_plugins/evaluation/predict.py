@@ -74,6 +74,29 @@ def compare(
     Raises:
         ValueError: There are no frames, or a prediction is not finite.
     """
+    energies, forces = predict(frames, calculator, progress=progress)
+    return beside_labels(frames, energies, forces, energy_key=energy_key, forces_key=forces_key)
+
+
+def predict(
+    frames: Sequence[Atoms],
+    calculator: Calculator,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Floats, Floats]:
+    """Evaluate a calculator on frames.
+
+    Args:
+        frames: Structures, angstrom; they are copied, not changed.
+        calculator: Any ASE calculator that gives an energy and forces.
+        progress: Called with the number of frames done, after each of them.
+
+    Returns:
+        Energies, shape ``[n_frames]``, eV, and forces, shape ``[sum(n_atoms), 3]``, eV/angstrom.
+
+    Raises:
+        ValueError: There are no frames.
+    """
     if not frames:
         raise ValueError("no frames to evaluate")
     energies, forces = [], []
@@ -84,10 +107,36 @@ def compare(
         forces.append(np.array(atoms.get_forces(), dtype=np.float64))
         if progress is not None:
             progress(done)
+    return np.array(energies), np.concatenate(forces)
+
+
+def beside_labels(
+    frames: Sequence[Atoms],
+    energies: Floats,
+    forces: Floats,
+    *,
+    energy_key: str = "REF_energy",
+    forces_key: str = "REF_forces",
+) -> Comparison:
+    """Put predictions beside the labels of their frames.
+
+    Args:
+        frames: Structures with labels in eV and eV/angstrom; a missing label is NaN afterwards.
+        energies: Predictions in the order of the frames, shape ``[n_frames]``, eV.
+        forces: Predictions, shape ``[sum(n_atoms), 3]``, eV/angstrom.
+        energy_key: Name of the energy label.
+        forces_key: Name of the force labels.
+
+    Returns:
+        Predictions and labels of all frames.
+
+    Raises:
+        ValueError: A shape does not fit, or a prediction is not finite.
+    """
     return Comparison(
         n_atoms=np.array([len(frame) for frame in frames], dtype=np.int64),
-        energies=np.array(energies),
+        energies=energies,
         reference_energies=np.array([reference_energy(frame, energy_key) for frame in frames]),
-        forces=np.concatenate(forces),
+        forces=forces,
         reference_forces=np.concatenate([reference_forces(frame, forces_key) for frame in frames]),
     )
