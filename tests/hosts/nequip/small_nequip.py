@@ -274,6 +274,7 @@ def fit(training: Any, data: Any, *callbacks: Any, epochs: int = 1, **options: A
         },
         callbacks=[*callbacks, history],
     )
+    training.world_size = trainer.world_size  # likewise
     trainer.fit(training, datamodule=data)
     return history
 
