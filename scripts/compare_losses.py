@@ -155,6 +155,8 @@ def nequip_config(
     coeffs = {"total_energy": 1.0}
     if options.forces is not None:
         coeffs["forces"] = options.forces
+        picks = {"per_atom_energy_rmse": 1.0, "forces_rmse": math.sqrt(options.forces)}
+        module["val_metrics"] = {"_target_": "nequip.train.EnergyForceMetrics", "coeffs": picks}
     module["loss"] |= {"terms": list(terms), "coeffs": coeffs}
     return config if terms else plain_config(config)
 
@@ -233,9 +235,11 @@ def evaluate(run: Run, test: Path, device: str) -> dict[str, Any]:
 def show(results: dict[str, dict[str, Any]], title: str) -> None:
     """Print the table."""
     table = Table(title=title)
-    headings = ["run", "energy RMSE (meV)", "force RMSE (meV/Å)", "slope", "time a step (ms)"]
-    for heading in [*headings, "peak memory (MB)", "wall-clock (s)"]:
-        table.add_column(heading, justify="left" if heading == "run" else "right")
+    table.add_column("run", no_wrap=True)
+    for heading in ("energy RMSE (meV)", "force RMSE (meV/Å)", "slope", "step (ms)"):
+        table.add_column(heading, justify="right")
+    for heading in ("peak memory (MB)", "time (s)"):
+        table.add_column(heading, justify="right")
     for name, found in results.items():
         test, training = found["test"], found["training"]
         table.add_row(

@@ -42,6 +42,13 @@ def test_many_points_become_a_density() -> None:
     assert type(many.axes[0].collections[0]).__name__ == "PolyCollection"
 
 
+def test_four_panels_stand_in_two_rows_with_labels_outside_alone() -> None:
+    figure = force_parity({f"model {n}": model(1.0, 20) for n in range(4)})
+    assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False, False, True, True]
+    assert [bool(axes.get_ylabel()) for axes in figure.axes] == [True, False, True, False]
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+
+
 def test_a_model_without_force_labels_is_named() -> None:
     with pytest.raises(ValueError, match="'energies only' has no reference forces"):
         force_parity({"energies only": model(1.0, 3, labelled=False)})
@@ -49,7 +56,7 @@ def test_a_model_without_force_labels_is_named() -> None:
         force_parity({})
 
 
-@pytest.mark.parametrize("panels", [1, 2, 3])
+@pytest.mark.parametrize("panels", [1, 2, 3, 4, 5])
 def test_every_label_lies_inside_the_figure(panels: int) -> None:
     figure = force_parity({f"model {n}": model(1.0, 20) for n in range(panels)}, title="title")
     figure.draw_without_rendering()

@@ -1,4 +1,8 @@
-"""`make demo`, shortened to two epochs: two real trainings, one table, one figure, and again."""
+"""`make demo`, shortened to two epochs: real trainings, one table, one figure, and again.
+
+With MACE alone in MACE's environment; with NequIP in its own, and with MACE too where `make` has
+made an environment for it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from mace_runs import MaceRun
+from nequip_runs import NequipRun
 
-pytestmark = [pytest.mark.mace, pytest.mark.slow]
+pytestmark = pytest.mark.slow
+PROGRAMS = {"MACE": MaceRun.program, "NequIP": NequipRun.program}
+
+
+def environments(root: Path, hosts: Sequence[str]) -> dict[str, Path]:
+    """The environment of each host that is there: this one, or that which `make` makes."""
+    found = {}
+    for host in hosts:
+        for environment in (Path(sys.executable).parents[1], root / ".venv" / host.lower()):
+            if host not in found and (environment / "bin" / PROGRAMS[host]).is_file():
+                found[host] = environment
+    return found
 
 
 def demo(root: Path, output: Path, *arguments: str) -> str:
@@ -28,23 +46,45 @@ def demo(root: Path, output: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_it_trains_both_and_shows_an_earlier_result_again(tmp_path: Path, repo_root: Path) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(["MACE"], marks=pytest.mark.mace),
+        pytest.param(["MACE", "NequIP"], marks=pytest.mark.nequip),  # MACE only where it is made
+    ],
+    ids=["mace", "all"],
+)
+def test_it_trains_all_and_shows_an_earlier_result_again(
+    wanted: list[str], tmp_path: Path, repo_root: Path
+) -> None:
+    hosts = environments(repo_root, wanted)
+    words = ["--hosts", *(host.lower() for host in hosts)]
+    for host, environment in hosts.items():
+        words += [f"--{host.lower()}-environment", str(environment)]
     output = tmp_path / "demo"
-    first = demo(repo_root, output)
+    first = demo(repo_root, output, *words)
     metrics = json.loads((output / "metrics.json").read_text())
-    assert list(metrics["models"]) == ["MACE", "MACE + PIWSL"]
-    for model in metrics["models"].values():
+    models = metrics["models"]
+    assert list(models) == [label for host in hosts for label in (host, f"{host} + PIWSL")]
+    for model in models.values():
         assert model["epochs"] == 2
         assert model["force_rmse_mev_per_angstrom"] > 0.0
+        assert model["step_ms"] > 0.0
         assert model["softening"]["interval"][0] < model["softening"]["slope"]
         assert model["command"] in first
-    assert "--loss weighted" in metrics["models"]["MACE"]["command"]
-    assert "--loss" not in metrics["models"]["MACE + PIWSL"]["command"]
+    if "MACE" in hosts:
+        assert "--loss weighted" in models["MACE"]["command"]
+        assert "--loss" not in models["MACE + PIWSL"]["command"]
+    if "NequIP" in hosts:
+        assert "nequip-plain.yaml" in models["NequIP"]["command"]
+        assert "configs/piwsl_nequip.yaml" in models["NequIP + PIWSL"]["command"]
     assert (output / "force_parity.png").read_bytes().startswith(b"\x89PNG")
-    logs = [(output / run / "output.txt").read_text() for run in ("plain", "piwsl")]
-    assert all("Done" in log for log in logs)
+    for host in hosts:
+        end = "Done" if host == "MACE" else "TEST RUN END"
+        for name in ("plain", "piwsl"):
+            assert end in (output / f"{host.lower()}-{name}" / "output.txt").read_text()
 
-    again = demo(repo_root, output)
+    again = demo(repo_root, output, *words)
     assert "shown again" in again
     table = first[first.index("┏") : first.index("└")]
     assert table in again
