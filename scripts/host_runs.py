@@ -140,10 +140,14 @@ class Run(ABC):
             raise RunFailedError(failure(self.label, status, self.command, self.output))
         return True
 
-    def stop(self) -> None:
-        """End the run if it still goes."""
+    def terminate(self) -> None:
+        """Ask the run to end if it still goes."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
+
+    def stop(self) -> None:
+        """End the run, after :meth:`terminate`, however long it hesitates."""
+        if self._process is not None:
             try:
                 self._process.wait(timeout=10)
             except subprocess.TimeoutExpired:
@@ -202,5 +206,7 @@ def started(runs: Sequence[Run], at_once: int | None = None) -> Iterator[None]:
             run.start()
         yield
     finally:
+        for run in runs:
+            run.terminate()
         for run in runs:
             run.stop()
