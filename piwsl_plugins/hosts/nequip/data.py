@@ -32,9 +32,12 @@ class PartialLabelsASEDataset(ASEDataset):  # type: ignore[misc]
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
         with seams.plain_errors():
-            self.counts = labels.check_frames(self.data_list, str(self.file_path))
+            try:
+                super().__init__(**kwargs)
+            except FileNotFoundError as error:
+                raise ValueError(f"data: there is no file {kwargs['file_path']}") from error
+            labels.check_frames(self.data_list, str(self.file_path))
             labels.complete(self.data_list)
             labels.drop_empty_cells(self.data_list)
 
@@ -61,12 +64,22 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
             seams.check_version()
             self.piwsl_settings = RunSettings.from_mapping(piwsl or {}, "data.piwsl")
         super().__init__(**kwargs)
+        self.piwsl_counts: Counts | None = None
         self._piwsl_statistics = False
 
     def setup(self, stage: str) -> None:
-        """Make the datasets of a stage, those of training with the skin."""
-        if stage != "fit" or self._piwsl_statistics:
+        """Make the datasets of a stage, those of training with the skin, and check their labels."""
+        if stage != "fit":
             super().setup(stage)
+            return
+        self._set_up_training()
+        if self.piwsl_counts is None:
+            with seams.plain_errors():
+                self.piwsl_counts = count_labels(self.train_dataset, self.piwsl_settings)
+
+    def _set_up_training(self) -> None:
+        if self._piwsl_statistics:
+            super().setup("fit")
             return
         plain = self.train_dataset_config
         with seams.plain_errors():
@@ -77,9 +90,20 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
                     "nequip.data.transforms.NeighborListTransform with r_max to their transforms"
                 )
         try:
-            super().setup(stage)
+            super().setup("fit")
         finally:
             self.train_dataset_config = plain
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the random streams of a checkpoint, e.g. with the order of its next epoch.
+
+        Lightning calls this after :meth:`setup`, in which NequIP has made its generators of the
+        state at the start of the run.
+        """
+        super().load_state_dict(state_dict)
+        for name in ("train_generator", "generator"):
+            if hasattr(self, name):
+                getattr(self, name).set_state(getattr(self, f"{name}_state"))
 
     def get_statistics(self, dataset: str = "train", dataset_idx: int = 0) -> Any:
         """Statistics for the model, of lists without the skin."""
@@ -114,11 +138,11 @@ class PiwslASEDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc]
             setattr(self, name, _partial_labels(getattr(self, name)))
 
 
-def check_training_data(data: Any, settings: RunSettings) -> Counts:
-    """Check the labels and the shortest distances of the training data.
+def count_labels(datasets: Sequence[Any], settings: RunSettings) -> Counts:
+    """Check the labels and the shortest distances of training data.
 
     Args:
-        data: the data module, after its ``setup("fit")``.
+        datasets: NequIP's training datasets.
         settings: settings of the losses.
 
     Returns:
@@ -128,7 +152,7 @@ def check_training_data(data: Any, settings: RunSettings) -> Counts:
         ValueError: no energies, bad labels, or too long a displacement.
     """
     counts = Counts()
-    for dataset in data.train_dataset:
+    for dataset in datasets:
         counts.add(labels.check_dataset(dataset, settings))
     return counts
 
