@@ -1,0 +1,42 @@
+"""Data for the runs of the real commands: a few energies, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from nequip_commands import Trained, train
+from processes import BareEnvironment
+
+from piwsl_plugins import datasets
+
+TRAINING, VALIDATION = 12, 4
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options that name the first frames of the shipped data, energies only, and their split."""
+    path = datasets.path("formaldehyde_ccsdt_cbs/train.xyz")
+    lines = path.read_text(encoding="utf-8").splitlines(True)
+    count = TRAINING + VALIDATION
+    few = tmp_path_factory.mktemp("data") / "few.xyz"
+    few.write_text("".join(lines[: count * (int(lines[0]) + 2)]), encoding="utf-8")
+    assert "forces" not in few.read_text(encoding="utf-8")
+    return {
+        "data.split_dataset.file_path": few,
+        "data.split_dataset.train": TRAINING,
+        "data.split_dataset.val": VALIDATION,
+    }
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
+    """An environment with NequIP and without this package."""
+    return BareEnvironment(tmp_path_factory.mktemp("environment") / "bare")
+
+
+@pytest.fixture(scope="module")
+def short_run(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A short PIWSL run with both terms."""
+    terms = {"training_module.loss.terms": "[taylor,conservative]"}
+    return train(tmp_path_factory.mktemp("short"), {**data, **terms})

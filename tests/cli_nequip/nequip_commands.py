@@ -1,0 +1,154 @@
+"""Runs NequIP's real commands, each in a folder of its own, and reads what they leave."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from processes import PYTHON, execute
+
+NEQUIP_TRAIN = (str(Path(PYTHON).with_name("nequip-train")),)
+NEQUIP_PACKAGE = (str(Path(PYTHON).with_name("nequip-package")),)
+NEQUIP_COMPILE = (str(Path(PYTHON).with_name("nequip-compile")),)
+MODULE = ("-m", "nequip.scripts.train")
+SHIPPED = Path(__file__).resolve().parents[2] / "configs" / "piwsl_nequip.yaml"
+STEP, EPOCH = "train_loss_step/", "train_loss_epoch/"
+
+TINY: dict[str, Any] = {
+    "run": "[train]",
+    "hydra.run.dir": "out",
+    "trainer.accelerator": "cpu",
+    "trainer.max_epochs": 2,
+    "trainer.log_every_n_steps": 1,
+    "trainer.enable_progress_bar": False,
+    "training_module.model.model_dtype": "float64",
+    "training_module.model.num_features": 4,
+    "training_module.model.radial_mlp_width": 8,
+    "training_module.model.num_bessels": 4,
+}
+"""Overrides of the smallest training that still has two layers."""
+
+PLAIN_SCALES = {"per_type_energy_shifts": "${atomic_energies}", "per_type_energy_scales": 1.0}
+"""What the model is scaled by where the statistics are NequIP's own."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training command that has ended, and the folder that it wrote into."""
+
+    output: Path
+    status: int
+    stdout: str
+    stderr: str
+
+    def rows(self, version: int = 0) -> list[dict[str, float]]:
+        """The rows of Lightning's CSV file, without what each leaves empty."""
+        path = self.output / "csv" / f"version_{version}" / "metrics.csv"
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+
+    def steps(self, version: int = 0) -> list[dict[str, float]]:
+        """What was logged after each optimiser step."""
+        return [row for row in self.rows(version) if f"{STEP}weighted_sum" in row]
+
+    def epochs(self, version: int = 0) -> list[dict[str, float]]:
+        """What was logged of the training at the end of each epoch."""
+        return [row for row in self.rows(version) if f"{EPOCH}weighted_sum" in row]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last checkpoint."""
+        saved: dict[str, Any] = torch.load(self.output / "last.ckpt", weights_only=False)
+        return saved
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Weights, and their running means, in the last checkpoint."""
+        state = self.last["state_dict"]
+        return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+    def check(self) -> Trained:
+        """The run itself, if it ended well; otherwise what it printed, as an error."""
+        if self.status != 0:
+            raise AssertionError(f"exit status {self.status}\n{self.stdout}\n{self.stderr}")
+        return self
+
+
+def overrides(options: Mapping[str, Any]) -> list[str]:
+    """Hydra's words for options; None is left out, and a name that begins with ~ is taken away."""
+    return [
+        name if name.startswith("~") else f"{name}={value}"
+        for name, value in options.items()
+        if value is not None
+    ]
+
+
+def start_training(
+    folder: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    program: Sequence[str] = NEQUIP_TRAIN,
+    config: Path | None = SHIPPED,
+) -> Trained:
+    """Run a training command in ``folder``, whatever its end; no config where the program has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = overrides({**TINY, **(options or {})})
+    first = [] if config is None else [str(config)]
+    done = execute([*program, *first, *words], folder)
+    return Trained(folder / "out", done.returncode, done.stdout, done.stderr)
+
+
+def train(folder: Path, options: Mapping[str, Any] | None = None, **how: Any) -> Trained:
+    """Run a training command that must end well."""
+    return start_training(folder, options, **how).check()
+
+
+def plain_config(folder: Path, data: Mapping[str, Any]) -> Path:
+    """The shipped config as it is without the losses: NequIP's own classes alone."""
+    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    training = config["training_module"]
+    training["_target_"] = "nequip.train.EMALightningModule"
+    training["loss"] = {"_target_": "nequip.train.EnergyOnlyLoss"}
+    training["model"].update(PLAIN_SCALES)
+    del training["piwsl"], training["test_metrics"], config["data"]["piwsl"]
+    config["data"]["_target_"] = "nequip.data.datamodule.ASEDataModule"
+    config["data"]["stats_manager"] = {
+        "_target_": "nequip.data.EnergyOnlyDataStatisticsManager",
+        "type_names": "${type_names}",
+    }
+    del config["data"]["test_file_path"], config["data"]["test_dataloader"]
+    config["data"]["split_dataset"]["file_path"] = str(data["data.split_dataset.file_path"])
+    path = folder / "plain.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def fingerprint(run: Trained) -> str:
+    """Digest of the last checkpoint: weights, their running means, the optimiser's moments."""
+    digest = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value, key=str):
+                digest.update(str(key).encode())
+                feed(value[key])
+        elif isinstance(value, list | tuple):
+            for item in value:
+                feed(item)
+        elif isinstance(value, torch.Tensor):
+            digest.update(value.detach().contiguous().numpy().tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    saved = run.last
+    feed({name: saved[name] for name in ("state_dict", "optimizer_states", "lr_schedulers")})
+    return digest.hexdigest()
