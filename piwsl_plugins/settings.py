@@ -201,12 +201,13 @@ class PiwslSettings:
         return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
+def unknown_name(name: str, known: Iterable[str], what: str = "key") -> str:
     """What to tell somebody who wrote a name that does not exist.
 
     Args:
         name: what was written.
         known: what exists.
+        what: what kind of name it is.
 
     Returns:
         A sentence with the nearest known name, or all of them where none is near.
@@ -214,7 +215,7 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown key {name!r}; {hint}"
+    return f"unknown {what} {name!r}; {hint}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,3 +146,16 @@ def check_displacement(
             f"interatomic distance of the training data: {worst[1]} (frames counted from 0). "
             f"Choose {setting} below {worst[0] / 2:.4f}, remove the frame, or pass {override}."
         )
+
+
+def label_keys(atoms: ase.Atoms) -> set[str]:
+    """Names under which a frame that ASE read may hold labels.
+
+    Args:
+        atoms: the frame.
+
+    Returns:
+        Its keys, those of the geometry left out.
+    """
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return (set(atoms.info) | set(atoms.arrays) | set(results)) - {"numbers", "positions"}

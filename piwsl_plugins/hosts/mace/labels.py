@@ -11,7 +11,7 @@ import ase.io
 import numpy as np
 from tqdm import tqdm
 
-from piwsl_plugins.data.checks import Frame, check_labels
+from piwsl_plugins.data.checks import Frame, check_labels, label_keys
 from piwsl_plugins.hosts.mace import run
 
 LABELS = ("energy", "forces", "stress", "virials", "dipole")
@@ -37,7 +37,7 @@ def wrap_load_from_xyz(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -
 
 
 def _no_energies(names: FrameNames, keys: Any) -> ValueError:
-    found = sorted({key for atoms in names.read() for key in _keys(atoms)})
+    found = sorted({key for atoms in names.read() for key in label_keys(atoms)})
     return ValueError(
         f"{names.path}: no frame has an energy under --energy_key {keys.info_keys['energy']!r}; "
         f"the keys in the file are {', '.join(found) or 'none'}"
@@ -150,9 +150,3 @@ def _frames(configs: list[Any], names: FrameNames) -> Iterator[Frame]:
             config.properties.get("forces") if weights.get("forces", 0.0) > 0 else None,
             config.properties.get("stress") if weights.get("stress", 0.0) > 0 else None,
         )
-
-
-def _keys(atoms: ase.Atoms) -> set[str]:
-    results = atoms.calc.results if atoms.calc is not None else {}
-    geometry = {"numbers", "positions"}
-    return (set(atoms.info) | set(atoms.arrays) | set(results)) - geometry

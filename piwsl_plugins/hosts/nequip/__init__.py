@@ -25,7 +25,7 @@ _PUBLIC = {
     "PiwslConFIGLightningModule": "module",
     "PiwslEMAConFIGLightningModule": "module",
 }
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605  the names below are looked up in __getattr__
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -59,6 +59,9 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
         ValueError: unknown settings, no neighbour list to widen, or bad labels.
     """
 
+    train_dataset_config: Any
+    train_dataset: list[Any]
+
     def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         with seams.plain_errors():
             seams.check_version()

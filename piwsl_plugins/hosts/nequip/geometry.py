@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_
 from nequip.data.transforms import NeighborListPruneTransform, NeighborListTransform
 from nequip.nn.utils import with_edge_vectors_
@@ -25,6 +24,7 @@ GEOMETRY = (
     AtomicDataDict.ATOM_TYPE_KEY,
 )
 """Keys of a batch that a neighbour list is made of, and the atoms' types."""
+
 
 def trimmed(batch: Batch, positions: Tensor, cutoff: float) -> Batch:
     """The batch at other positions, with the pairs that are within the cutoff there.

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ase
+import ase.io
 import numpy as np
 import torch
 from nequip.data import AtomicDataDict
+from nequip.data.dataset import ASEDataset
 from torch import Tensor
 from tqdm import tqdm
 
-from piwsl_plugins.data.checks import Counts, Frame, check_displacement, check_labels
+from piwsl_plugins.data.checks import Counts, Frame, check_displacement, check_labels, label_keys
 from piwsl_plugins.settings import RunSettings
 
 Data = dict[str, Tensor]
@@ -96,13 +98,7 @@ def check_dataset(dataset: Any, settings: RunSettings) -> Counts:
 
     counts = check_labels(frames())
     if counts.energies == 0:
-        first = read(0)
-        found = ", ".join(sorted(key for key in first if key not in _CELL))
-        raise ValueError(
-            f"{name(0).rpartition(', frame')[0] or 'the training data'}: no frame has an energy; "
-            f"the data read are {found}. If the file calls it otherwise, map it in the data "
-            f"module: key_mapping: {{REF_energy: {ENERGY}}}"
-        )
+        raise _no_energies(dataset, read(0))
     if not settings.allow_large_displacement:
         check_displacement(
             frames(),
@@ -111,6 +107,20 @@ def check_dataset(dataset: Any, settings: RunSettings) -> Counts:
             "training_module.piwsl.allow_large_displacement: true",
         )
     return counts
+
+
+def _no_energies(dataset: Any, first: Data) -> ValueError:
+    while hasattr(dataset, "dataset"):  # torch's Subset
+        dataset = dataset.dataset
+    path = getattr(dataset, "file_path", None)
+    keys = set(first) - {AtomicDataDict.POSITIONS_KEY, AtomicDataDict.ATOMIC_NUMBERS_KEY, *_CELL}
+    if isinstance(dataset, ASEDataset):
+        keys = label_keys(next(ase.io.iread(str(path))))
+    return ValueError(
+        f"{path or type(dataset).__name__}: no frame has an energy that NequIP reads; the keys of "
+        f"the first frame are {', '.join(sorted(keys)) or 'none'}. Name the energy's in the data "
+        f"module: key_mapping: {{REF_energy: {ENERGY}}}"
+    )
 
 
 def _reader(dataset: Any) -> tuple[Callable[[int], Data], Callable[[int], str]]:

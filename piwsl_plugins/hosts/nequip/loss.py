@@ -62,7 +62,7 @@ class PiwslTerm(_Mean):
 
     def __init__(self, term: str, **kwargs: Any) -> None:
         if term not in TERMS:
-            raise ValueError(f"term: {unknown_name(term, TERMS)}")
+            raise ValueError(f"term: {unknown_name(term, TERMS, 'value')}")
         super().__init__(**kwargs)
         self.term = term
 
@@ -174,7 +174,9 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
 def _check_terms(terms: Sequence[str], weights: Mapping[str, float]) -> None:
     for term in terms:
         if term not in TERMS:
-            raise ValueError(f"training_module.loss.terms: {unknown_name(str(term), TERMS)}")
+            raise ValueError(
+                f"training_module.loss.terms: {unknown_name(str(term), TERMS, 'value')}"
+            )
     if not terms:
         raise ValueError(f"training_module.loss.terms: got none, expected some of {TERMS}")
     known = [*LABELS, *(PREFIX + term for term in TERMS)]

@@ -1,4 +1,4 @@
-"""NequIP's training modules with the PIWSL terms: one mixin, and a class beside each of NequIP's."""
+"""NequIP's training modules with the PIWSL terms: one mixin, a class beside each of NequIP's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nequip.train import (
 from torch import Tensor
 
 from piwsl_plugins.hosts.nequip import geometry, seams
-from piwsl_plugins.hosts.nequip.data import check_training_data
+from piwsl_plugins.hosts.nequip.data import count_labels
 from piwsl_plugins.hosts.nequip.loss import PREFIX, active_terms, with_weights
 from piwsl_plugins.losses import Structures, consistency_penalties, draw_pair, step_generator
 from piwsl_plugins.settings import RunSettings
@@ -103,7 +103,9 @@ class PiwslMixin:
             self._piwsl_cutoff = max(
                 float(seams.model_cutoffs(model).max()) for model in self.model.values()
             )
-            counts = check_training_data(data, settings)
+            counts = getattr(data, "piwsl_counts", None)  # of a data module of ours, checked by it
+            if counts is None or data.piwsl_settings != settings:
+                counts = count_labels(data.train_dataset, settings)
             if settings.anchor == "label_and_forces" and not counts.forces:
                 raise ValueError(
                     "training_module.piwsl.anchor 'label_and_forces' acts on structures with "
@@ -208,9 +210,7 @@ class PiwslEMALightningModule(PiwslMixin, EMALightningModule):  # type: ignore[m
     """``nequip.train.EMALightningModule`` with the PIWSL terms."""
 
 
-class PiwslScheduleFreeLightningModule(  # type: ignore[misc]
-    PiwslMixin, ScheduleFreeLightningModule
-):
+class PiwslScheduleFreeLightningModule(PiwslMixin, ScheduleFreeLightningModule):  # type: ignore[misc]
     """``nequip.train.ScheduleFreeLightningModule`` with the PIWSL terms."""
 
 
