@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -170,6 +170,33 @@ class PiwslSettings:
             return cls(**values)
         except ValueError as error:
             raise ValueError(f"{where}.{error}") from None
+
+    def check_terms(self, terms: Sequence[str], call: Callable[[str], str], chosen: str) -> None:
+        """Check that the settings go with the terms, and with each other.
+
+        Args:
+            terms: the terms that are on.
+            call: how the host calls a setting, e.g. ``--piwsl_order`` for ``order``.
+            chosen: how the terms were chosen, for the message.
+
+        Raises:
+            ValueError: a setting that nothing would read.
+        """
+        unread = ""
+        if "taylor" not in terms and self.anchor != "prediction":
+            unread = f"{call('anchor')} {self.anchor} acts on the Taylor term, which {chosen} lacks"
+        elif self.order == 1 and self.second_order != "trapezoid":
+            unread = (
+                f"{call('second_order')} {self.second_order} is only read with {call('order')} 2, "
+                "got order 1"
+            )
+        elif self.penalty != "huber" and self.huber_delta != PiwslSettings().huber_delta:
+            unread = (
+                f"{call('huber_delta')} {self.huber_delta} is only read with {call('penalty')} "
+                f"huber, got {self.penalty}"
+            )
+        if unread:
+            raise ValueError(unread)
 
     @property
     def longest_displacement(self) -> float:

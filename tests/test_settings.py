@@ -16,6 +16,7 @@ from piwsl_plugins.settings import (
     TERMS,
     MaceSettings,
     PiwslSettings,
+    RunSettings,
 )
 
 FIELDS = {field.name: field for field in dataclasses.fields(PiwslSettings)}
@@ -179,7 +180,7 @@ def test_what_has_a_unit_says_it(name: str, unit: str) -> None:
 
 def test_mace_adds_its_own_settings_and_keeps_the_checks() -> None:
     added = [field.name for field in dataclasses.fields(MaceSettings)][len(FIELDS) :]
-    assert added == ["base_loss", "allow_large_displacement"]
+    assert added == ["allow_large_displacement", "base_loss"]
     for loss in MACE_BASE_LOSSES:
         assert MaceSettings(base_loss=loss).base_loss == loss
     with pytest.raises(ValueError, match=r"^base_loss: got 'piwsl', expected one of 'weighted', "):
@@ -188,6 +189,36 @@ def test_mace_adds_its_own_settings_and_keeps_the_checks() -> None:
         ValueError, match=r"^max_displacement: got 0\.0, expected a finite number > 0"
     ):
         MaceSettings(max_displacement=0.0)
+
+
+def test_every_host_lets_large_displacements_be_allowed() -> None:
+    added = [field.name for field in dataclasses.fields(RunSettings)][len(FIELDS) :]
+    assert added == ["allow_large_displacement"]
+    with pytest.raises(ValueError, match=r"^allow_large_displacement: got 1, expected one of Fal"):
+        RunSettings(allow_large_displacement=1)  # type: ignore[arg-type]
+
+
+# blocks of a configuration file
+
+
+def test_a_block_sets_what_it_names_and_leaves_the_rest_at_its_default() -> None:
+    settings = RunSettings.from_mapping({"order": 1, "allow_large_displacement": True}, "piwsl")
+    assert settings == RunSettings(order=1, allow_large_displacement=True)
+    assert RunSettings.from_mapping({}, "piwsl") == RunSettings()
+
+
+def test_an_unknown_name_in_a_block_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(
+        ValueError, match=r"^data\.piwsl: .*'max_displacment'; did you mean 'max_di"
+    ):
+        RunSettings.from_mapping({"max_displacment": 0.1}, "data.piwsl")
+    with pytest.raises(ValueError, match=r"unknown key 'xyz'; expected one of .*anchor, .*warmup"):
+        RunSettings.from_mapping({"xyz": 1}, "piwsl")
+
+
+def test_a_value_out_of_range_in_a_block_is_named_with_the_block() -> None:
+    with pytest.raises(ValueError, match=r"^training_module\.piwsl\.order: got 3, expected one of"):
+        RunSettings.from_mapping({"order": 3}, "training_module.piwsl")
 
 
 # what follows

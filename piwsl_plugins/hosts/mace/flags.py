@@ -67,20 +67,10 @@ def settings_from(args: argparse.Namespace) -> MaceSettings:
                 f"--{PREFIX}{term}_weight {values[f'{term}_weight']} contradicts --loss "
                 f"{args.loss}, which has no {term} term; use --loss piwsl for both terms"
             )
-    _refuse(
-        "taylor" not in terms and settings.anchor != "prediction",
-        f"--{PREFIX}anchor {settings.anchor} acts on the Taylor term, which --loss {args.loss} "
-        "does not have; use --loss piwsl_taylor or --loss piwsl",
-    )
-    _refuse(
-        settings.order == 1 and settings.second_order != "trapezoid",
-        f"--{PREFIX}second_order {settings.second_order} is only read with --{PREFIX}order 2, "
-        "got order 1",
-    )
-    _refuse(
-        settings.penalty != "huber" and settings.huber_delta != MaceSettings().huber_delta,
-        f"--{PREFIX}huber_delta {settings.huber_delta} is only read with --{PREFIX}penalty "
-        f"huber, got {settings.penalty}",
+    settings.check_terms(
+        terms,
+        lambda name: f"--{PREFIX}{name}",
+        f"--loss {args.loss} (use --loss piwsl_taylor or --loss piwsl)",
     )
     return settings
 
@@ -92,11 +82,6 @@ def changed_flags(args: argparse.Namespace) -> list[str]:
         for field in dataclasses.fields(MaceSettings)
         if getattr(args, PREFIX + field.name, field.default) != field.default
     ]
-
-
-def _refuse(condition: bool, message: str) -> None:
-    if condition:
-        raise ValueError(message)
 
 
 def _plain_type(annotation: Any) -> type:

@@ -132,8 +132,8 @@ def check_skin(datasets: list[Any], model: Any, skin: float) -> bool:
                 f"{names[i]}-{names[j]}, and displaced geometries need the model's cutoff and the "
                 f"skin, {float(needed[i, j]) - skin:g} + {skin:g} = {float(needed[i, j]):g} "
                 "angstrom; use data._target_: piwsl_plugins.hosts.nequip.PiwslASEDataModule (or "
-                "PiwslDataModule), which widens the list of the training data by itself, or raise "
-                f"r_max of the {type(transform).__name__}"
+                "PiwslDataModule) with piwsl: ${training_module.piwsl}, which widens the list of "
+                f"the training data by itself, or raise r_max of the {type(transform).__name__}"
             )
     return found
 

@@ -65,11 +65,9 @@ class PiwslMixin:
                 "entry with the metric piwsl_plugins.hosts.nequip.PiwslTerm to extra_metrics, or "
                 f"use nequip.train.{name.removeprefix('Piwsl')}"
             )
-        if "taylor" not in terms and settings.anchor != "prediction":
-            raise ValueError(
-                f"training_module.piwsl.anchor {settings.anchor!r} acts on the Taylor term, which "
-                f"the loss does not have; its terms are {', '.join(terms)}"
-            )
+        settings.check_terms(
+            terms, lambda name: f"training_module.piwsl.{name}", f"a loss with terms: {list(terms)}"
+        )
         outputs = seams.force_outputs(self.model)
         if any(not output.do_derivatives for output in outputs):
             raise ValueError(
