@@ -40,6 +40,7 @@ class PartialLabelsASEDataset(ASEDataset):  # type: ignore[misc]
             labels.check_frames(self.data_list, str(self.file_path))
             labels.complete(self.data_list)
             labels.drop_empty_cells(self.data_list)
+        setattr(self, labels.COMPLETED, True)
 
 
 class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]

@@ -19,6 +19,9 @@ from piwsl_plugins.settings import RunSettings
 
 Data = dict[str, Tensor]
 
+COMPLETED = "piwsl_completed"
+"""Mark of a dataset whose labels were checked when it was read, and completed with NaN."""
+
 ENERGY, FORCES, STRESS = (
     AtomicDataDict.TOTAL_ENERGY_KEY,
     AtomicDataDict.FORCE_KEY,
@@ -131,7 +134,7 @@ def _reader(dataset: Any) -> tuple[Callable[[int], Data], Callable[[int], str]]:
         return lambda number: read(indices[number]), lambda number: name(indices[number])
     source = getattr(dataset, "file_path", None) or type(dataset).__name__
     if hasattr(dataset, "_get_data_list"):
-        completed = hasattr(dataset, "counts")  # PartialLabelsASEDataset, checked when it was read
+        completed = getattr(dataset, COMPLETED, False)
 
         def read_raw(number: int) -> Data:
             data = dict(dataset._get_data_list([number])[0])
