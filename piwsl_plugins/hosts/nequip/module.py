@@ -49,7 +49,9 @@ class PiwslMixin:
         super().__init__(**kwargs)
         self.piwsl_settings = settings
         self._piwsl_on = False
-        self._piwsl_cutoff: float | None = None
+        self._piwsl_skin_known = False  # that the training data's neighbour list has it
+        models: Any = self.model
+        self._piwsl_cutoff = max(float(seams.model_cutoffs(m).max()) for m in models.values())
         with seams.plain_errors():
             self.piwsl_terms = self._checked_terms()
 
@@ -97,10 +99,11 @@ class PiwslMixin:
         """
         super().on_fit_start()  # type: ignore[misc]
         data, settings = self.trainer.datamodule, self.piwsl_settings
+        if (
+            data is None
+        ):  # loaders of somebody's own; the first batch shows whether they have a skin
+            return
         with seams.plain_errors():
-            self._piwsl_cutoff = max(
-                float(seams.model_cutoffs(model).max()) for model in self.model.values()
-            )
             counts = getattr(data, "piwsl_counts", None)  # of a data module of ours, checked by it
             if counts is None or data.piwsl_settings != settings:
                 counts = count_labels(data.train_dataset, settings)
@@ -109,7 +112,7 @@ class PiwslMixin:
                     "training_module.piwsl.anchor 'label_and_forces' acts on structures with "
                     "reference forces, and no training frame has any; use anchor: label"
                 )
-            self._piwsl_list_known = all(
+            self._piwsl_skin_known = all(
                 [
                     geometry.check_skin(data.train_dataset, model, settings.skin)
                     for model in self.model.values()
@@ -130,11 +133,11 @@ class PiwslMixin:
         if not self._piwsl_on:
             return evaluate(inputs)  # type: ignore[no-any-return]
         settings = self.piwsl_settings
-        if not self._piwsl_list_known:
+        if not self._piwsl_skin_known:
             with seams.plain_errors():
                 for model in self.model.values():
                     geometry.check_first_batch(inputs, model, settings.skin)
-            self._piwsl_list_known = True
+            self._piwsl_skin_known = True
         positions = inputs[AtomicDataDict.POSITIONS_KEY].detach()
         if settings.second_order == "hessian":  # NequIP's forces are a function of these
             positions = positions.requires_grad_()
