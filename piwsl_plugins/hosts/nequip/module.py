@@ -41,6 +41,8 @@ class PiwslMixin:
         SeamError: a version of NequIP that was not tested.
     """
 
+    model: Any  # of NequIP's training module: its models by name
+
     def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         with seams.plain_errors():
             seams.check_version()
@@ -50,8 +52,8 @@ class PiwslMixin:
         self.piwsl_settings = settings
         self._piwsl_on = False
         self._piwsl_skin_known = False  # that the training data's neighbour list has it
-        models: Any = self.model
-        self._piwsl_cutoff = max(float(seams.model_cutoffs(m).max()) for m in models.values())
+        models = self.model.values()
+        self._piwsl_cutoff = max(float(seams.model_cutoffs(model).max()) for model in models)
         with seams.plain_errors():
             self.piwsl_terms = self._checked_terms()
 
@@ -99,9 +101,7 @@ class PiwslMixin:
         """
         super().on_fit_start()  # type: ignore[misc]
         data, settings = self.trainer.datamodule, self.piwsl_settings
-        if (
-            data is None
-        ):  # loaders of somebody's own; the first batch shows whether they have a skin
+        if data is None:  # loaders of somebody's own; their first batch shows the skin
             return
         with seams.plain_errors():
             counts = getattr(data, "piwsl_counts", None)  # of a data module of ours, checked by it
