@@ -1,4 +1,4 @@
-"""The shipped config names flags and files that exist, and the energies of its own free atoms."""
+"""The shipped configs name settings and files that exist, and the energies of their free atoms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import ase.io
 import pytest
 import yaml
 
-from piwsl_plugins.settings import PiwslSettings
+from piwsl_plugins import datasets
+from piwsl_plugins.settings import PiwslSettings, RunSettings
+
+NEQUIP_CONFIGS = ("nequip", "allegro", "nequip_sparse_forces", "nequip_finetune")
 
 
 @pytest.fixture
@@ -45,3 +48,39 @@ def test_the_settings_of_the_losses_are_allowed(config: dict[str, Any]) -> None:
     fields = {field.name for field in dataclasses.fields(PiwslSettings)}
     PiwslSettings(**{key: value for key, value in named.items() if key in fields})
     assert set(named) <= fields
+
+
+@pytest.fixture(params=NEQUIP_CONFIGS)
+def nequip_config(request: pytest.FixtureRequest, repo_root: Path) -> dict[str, Any]:
+    text = (repo_root / "configs" / f"piwsl_{request.param}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def shipped(reference: str) -> Path:
+    """The file that a config means by ${piwsl_dataset:NAME}."""
+    return datasets.path(reference.removeprefix("${piwsl_dataset:").removesuffix("}"))
+
+
+def test_nequip_gets_the_energies_of_the_free_atoms_beside_the_data(
+    nequip_config: dict[str, Any],
+) -> None:
+    train = shipped(nequip_config["data"]["split_dataset"]["file_path"])
+    atoms = ase.io.iread(train.with_name("isolated_atoms.xyz"))
+    reference = {str(a.symbols): float(a.info["REF_energy"]) for a in atoms}
+    assert nequip_config["atomic_energies"] == pytest.approx(reference, abs=1e-6)
+    assert sorted(nequip_config["type_names"]) == sorted(reference)
+
+
+def test_nequip_trains_on_energies_and_is_judged_by_forces(nequip_config: dict[str, Any]) -> None:
+    train = list(ase.io.iread(shipped(nequip_config["data"]["split_dataset"]["file_path"])))
+    labelled = sum("REF_forces" in atoms.arrays for atoms in train)
+    with_forces = "forces" in nequip_config["training_module"]["loss"]["coeffs"]
+    assert labelled == (6 if with_forces else 0)
+    assert all("REF_energy" in atoms.info for atoms in train)
+    for atoms in ase.io.iread(shipped(nequip_config["data"]["test_file_path"])):
+        assert "REF_forces" in atoms.arrays
+
+
+def test_nequips_settings_of_the_losses_are_allowed(nequip_config: dict[str, Any]) -> None:
+    RunSettings.from_mapping(nequip_config["training_module"]["piwsl"], "piwsl")
+    assert nequip_config["data"]["piwsl"] == "${training_module.piwsl}"

@@ -59,6 +59,24 @@ def script() -> dict[str, ModuleType]:
 # --- the files -----------------------------------------------------------------------------------
 
 
+def test_the_sparse_forces_stand_beside_the_very_training_frames() -> None:
+    plain, sparse = read("train"), read("train_sparse_forces")
+    assert energies(plain) == pytest.approx(energies(sparse), abs=0)
+    for one, other in zip(plain, sparse, strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+        assert one.info["config_type"] == other.info["config_type"]
+    labelled = [frame for frame in sparse if "REF_forces" in frame.arrays]
+    assert labelled == sparse[:6]
+    assert Counter(frame.info["config_type"] for frame in labelled) == dict.fromkeys(
+        ("300K", "600K", "1000K"), 2
+    )
+    for frame in labelled:
+        forces = frame.arrays["REF_forces"]
+        assert np.abs(forces.sum(axis=0)).max() < 1e-6
+        assert np.abs(np.cross(frame.positions, forces).sum(axis=0)).max() < 1e-6
+        assert 0.1 < np.sqrt(np.square(forces).mean()) < 4.0
+
+
 def test_the_readme_states_the_numbers_of_frames_of_the_files() -> None:
     readme = (datasets.path(NAME) / "README.md").read_text()
     for name in ("train", "test", "isolated_atoms"):
