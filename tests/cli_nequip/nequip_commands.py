@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,67 @@ def start_training(
     program: Sequence[str] = NEQUIP_TRAIN,
     config: Path | None = SHIPPED,
 ) -> Trained:
-    """Run a training command in ``folder``, whatever its end; no config where the program has it."""
+    """Run a training command in ``folder``, whatever its end; the program may have the config."""
     folder.mkdir(parents=True, exist_ok=True)
     words = overrides({**TINY, **(options or {})})
     first = [] if config is None else [str(config)]
     done = execute([*program, *first, *words], folder)
     return Trained(folder / "out", done.returncode, done.stdout, done.stderr)
+
+
+FORKS = """
+import json, os, sys, traceback
+from pathlib import Path
+from nequip.scripts.train import main
+
+def end(words):
+    sys.argv = ["nequip-train", *words]
+    try:
+        main()
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+for folder, words in json.loads(sys.argv[1]).items():
+    Path(folder).mkdir(parents=True)
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
+        status = end(words)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    Path(folder, "status").write_text(str(status))
+"""
+
+
+def start_many(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Trained]:
+    """Run trainings one after the other, each in a fork of one process that has NequIP imported."""
+    form = ["-cp", str(SHIPPED.parent), "-cn", SHIPPED.stem]
+    words = {
+        str(folder / name): [*form, *overrides({**TINY, **options})]
+        for name, options in runs.items()
+    }
+    done = execute([PYTHON, "-c", FORKS, json.dumps(words)], folder)
+    assert done.returncode == 0, done.stderr
+    return {
+        name: Trained(
+            folder / name / "out",
+            int((folder / name / "status").read_text(encoding="utf-8")),
+            (folder / name / "stdout").read_text(encoding="utf-8"),
+            (folder / name / "stderr").read_text(encoding="utf-8"),
+        )
+        for name in runs
+    }
 
 
 def train(folder: Path, options: Mapping[str, Any] | None = None, **how: Any) -> Trained:
