@@ -34,15 +34,20 @@ def with_config_options(arguments: Sequence[str]) -> list[str]:
     Returns:
         ``-cp FOLDER -cn NAME`` and the rest; the arguments as they were where the first is no
         existing YAML file.
+
+    Raises:
+        SystemExit: a name that Hydra cannot read.
     """
     if not arguments:
         return []
     path = Path(arguments[0])
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return list(arguments)
-    # Hydra looks a name up by appending .yaml, and takes any other suffix as part of it
-    name = path.stem if path.suffix == ".yaml" else path.name
-    return ["-cp", str(path.parent.resolve()), "-cn", name, *arguments[1:]]
+    if path.suffix != ".yaml":  # Hydra looks a name up by appending .yaml, whatever it ends in
+        raise SystemExit(
+            f"nequip-train: error: {path}: Hydra reads configs whose names end in .yaml; rename it"
+        )
+    return ["-cp", str(path.parent.resolve()), "-cn", path.stem, *arguments[1:]]
 
 
 def _is_nequip_train(argv: Sequence[str]) -> bool:
