@@ -81,9 +81,9 @@ class PiwslTerm(_Mean):
             if penalties is None:
                 raise ValueError(
                     f"the loss term {self} needs a PIWSL training module: in the config, set "
-                    "training_module._target_ to piwsl_plugins.hosts.nequip.Piwsl<NAME>, where "
-                    "<NAME> is that of NequIP's own, e.g. PiwslEMALightningModule; it acts in "
-                    "training steps only, so that it does not belong into val_metrics or "
+                    "training_module._target_ to the counterpart of NequIP's own, e.g. "
+                    "piwsl_plugins.hosts.nequip.PiwslEMALightningModule for EMALightningModule; it "
+                    "acts in training steps only, so that it does not belong into val_metrics or "
                     "test_metrics"
                 )
         self._add(penalties.sum(), len(penalties))

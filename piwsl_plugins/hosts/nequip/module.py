@@ -63,11 +63,12 @@ class PiwslMixin:
             return ()
         terms = active_terms(self.loss)
         if not terms:
+            host = next(c.__name__ for c in type(self).__mro__ if not issubclass(c, PiwslMixin))
             raise ValueError(
                 f"training_module._target_ is {name}, and its loss has no PIWSL term; set "
                 "training_module.loss._target_ to piwsl_plugins.hosts.nequip.PiwslLoss, add an "
                 "entry with the metric piwsl_plugins.hosts.nequip.PiwslTerm to extra_metrics, or "
-                f"use nequip.train.{name.removeprefix('Piwsl')}"
+                f"use nequip.train.{host}"
             )
         settings.check_terms(
             terms, lambda name: f"training_module.piwsl.{name}", f"a loss with terms: {list(terms)}"
