@@ -31,7 +31,8 @@ for path in sys.argv[2:]:
         atoms.calc = calculator
     energies = [atoms.get_potential_energy() for atoms in frames]
     forces = [atoms.get_forces().tolist() for atoms in frames]
-    print(json.dumps({"installed": installed, "path": path, "energies": energies, "forces": forces}))
+    found = {"installed": installed, "path": path, "energies": energies, "forces": forces}
+    print(json.dumps(found))
 """
 
 

@@ -193,7 +193,7 @@ def loss_config(*terms: str, **coeffs: float) -> dict[str, Any]:
     }
 
 
-PLAIN_LOSS = {"_target_": "nequip.train.EnergyOnlyLoss", "coeffs": {"total_energy": 1.0}}
+PLAIN_LOSS = {"_target_": "nequip.train.EnergyOnlyLoss"}
 
 
 def module_config(
@@ -257,7 +257,7 @@ def _numbers(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:
 
 
 def fit(training: Any, data: Any, *callbacks: Any, epochs: int = 1, **options: Any) -> History:
-    """Train with a real Lightning trainer; what it logged."""
+    """Train with a real Lightning trainer, on a data module or a loader; what it logged."""
     history = History()
     trainer = lightning.Trainer(
         **{
@@ -275,7 +275,10 @@ def fit(training: Any, data: Any, *callbacks: Any, epochs: int = 1, **options: A
         callbacks=[*callbacks, history],
     )
     training.world_size = trainer.world_size  # likewise
-    trainer.fit(training, datamodule=data)
+    if isinstance(data, lightning.LightningDataModule):
+        trainer.fit(training, datamodule=data)
+    else:
+        trainer.fit(training, data, data)
     return history
 
 
