@@ -5,9 +5,10 @@
         --isolated-atoms ../shared/data/acac/isolated_atoms.xyz --output results/acac
 
 and the same with ``.venv/nequip/bin/python`` and ``--host nequip``, for which the model and the
-optimiser are those of configs/piwsl_nequip.yaml. The training frames' forces are dropped, but for
-``--forces``; the test frames' forces are what the models are judged by. A run that is already there
-is evaluated, not repeated, so that an interrupted comparison goes on.
+optimiser are those of configs/piwsl_nequip.yaml (or of ``--nequip-config``, for Allegro). The
+training frames' forces are dropped, but for ``--forces``; the test frames' forces are what the
+models are judged by. A run that is already there is evaluated, not repeated, so that an interrupted
+comparison goes on.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from piwsl_plugins.evaluation import compare, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 NEQUIP_CONFIG = ROOT / "configs" / "piwsl_nequip.yaml"
+EPOCHS = {"mace": 80, "nequip": 400}
 HOSTS = {"mace": "MACE", "nequip": "NequIP"}
 METHODS = ["plain", "taylor", "conservative", "both"]
 FIRST_ORDER = "--piwsl_order 1 --piwsl_max_displacement 0.05"
@@ -57,6 +59,7 @@ MACE_VARIANTS = {
 SHORT: dict[str, Any] = {"order": 1, "max_displacement": 0.05}
 NEQUIP_VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "plain": ([], {}),
+    "plain-energies": ([], {}),
     "taylor": (["taylor"], {}),
     "conservative": (["conservative"], {}),
     "both": (["taylor", "conservative"], {}),
@@ -66,7 +69,10 @@ NEQUIP_VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "taylor-strong": (["taylor"], {"taylor_weight": 0.5}),
     "taylor-tolerance": (["taylor"], {**SHORT, "tolerance": 30}),
 }
-"""The same for NequIP: terms of the loss, and the block ``piwsl``; weights per energy weight 1."""
+"""The same for NequIP: terms of the loss, and the block ``piwsl``; weights per energy weight 1.
+
+``plain-energies`` is NequIP's own recipe for energies alone: no forces while it trains.
+"""
 
 
 def energies_only(path: Path, output: Path) -> Path:
@@ -140,7 +146,7 @@ def nequip_config(
     Returns:
         The config.
     """
-    config: dict[str, Any] = yaml.safe_load(NEQUIP_CONFIG.read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load(options.nequip_config.read_text(encoding="utf-8"))
     energies = {chemical_symbols[z]: e for z, e in free_atoms(options.isolated_atoms).items()}
     config |= {"run": ["train"], "type_names": list(energies), "atomic_energies": energies}
     data, trainer, module = config["data"], config["trainer"], config["training_module"]
@@ -150,6 +156,8 @@ def nequip_config(
     data["key_mapping"] = {"REF_energy": "total_energy", "REF_forces": "forces"}
     trainer["accelerator"] = "cpu" if options.device == "cpu" else "gpu"
     trainer["max_epochs"] = options.epochs
+    data["train_dataloader"]["batch_size"] = 10
+    data["val_dataloader"]["batch_size"] = 50
     module["model"]["model_dtype"] = options.dtype
     module["piwsl"] = settings
     coeffs = {"total_energy": 1.0}
@@ -181,6 +189,8 @@ def make_run(options: argparse.Namespace, train: Path, name: str) -> tuple[Run, 
         )
         return run, wanted
     config = nequip_config(options, train, *NEQUIP_VARIANTS[name])
+    if name == "plain-energies":
+        config["training_module"]["model"]["do_derivatives"] = False
     path = root / f"{folder}.yaml"
     run = NequipRun(
         label=name, arguments=[path.name], folder=folder, root=root, epochs=options.epochs
@@ -262,7 +272,8 @@ def main() -> int:
     parser.add_argument("--test", type=Path, required=True, help="test frames with forces")
     parser.add_argument("--isolated-atoms", type=Path, required=True, help="energies of the atoms")
     parser.add_argument("--output", type=Path, required=True, help="folder for runs and results")
-    parser.add_argument("--variants", nargs="+", choices=MACE_VARIANTS, default=METHODS)
+    parser.add_argument("--variants", nargs="+", choices=NEQUIP_VARIANTS, default=METHODS)
+    parser.add_argument("--nequip-config", type=Path, default=NEQUIP_CONFIG, help="(%(default)s)")
     parser.add_argument(
         "--forces",
         type=float,
@@ -271,11 +282,14 @@ def main() -> int:
         metavar="WEIGHT",
         help="train on the forces too, with WEIGHT times the energies' weight (alone: 1)",
     )
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, help="default: 80 of MACE, 400 of NequIP")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     options = parser.parse_args()
+    options.epochs = options.epochs or EPOCHS[options.host]
+    if options.host == "mace" and "plain-energies" in options.variants:
+        parser.error("MACE always computes forces; plain-energies is NequIP's")
     options.output.mkdir(parents=True, exist_ok=True)
     labels = "energies alone" if options.forces is None else "energies and forces"
     train_file = options.train

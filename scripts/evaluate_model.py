@@ -40,9 +40,15 @@ def load(host: str, model: Path, dtype: str = "float64", device: str = "cpu") ->
         if host == "NequIP":
             from nequip.integrations.ase import NequIPCalculator
 
-            calculator = NequIPCalculator._from_saved_model(
+            from piwsl_plugins.hosts.nequip import seams
+
+            nequip = NequIPCalculator._from_saved_model(
                 model, device=device, chemical_species_to_atom_type_map=True
             )
+            # a model trained without derivatives has forces all the same
+            for output in seams.force_outputs(nequip.model):
+                output.do_derivatives = True
+            calculator = nequip
         else:
             from mace.calculators import MACECalculator
 
