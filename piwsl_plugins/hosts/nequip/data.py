@@ -12,6 +12,8 @@ from piwsl_plugins.data.checks import Counts
 from piwsl_plugins.hosts.nequip import labels, seams
 from piwsl_plugins.settings import RunSettings
 
+BLOCK = "training_module.piwsl or data.piwsl"
+"""How an error calls the settings: the one is made to be the other's by reference."""
 WIDENED = ("NeighborListTransform", "NeighborListPruneTransform")
 """Ends of the names of NequIP's transforms that make or prune a neighbour list."""
 
@@ -66,7 +68,7 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
     def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         with seams.plain_errors():
             seams.check_version()
-            self.piwsl_settings = RunSettings.from_mapping(piwsl or {}, "data.piwsl")
+            self.piwsl_settings = RunSettings.from_mapping(piwsl or {}, BLOCK)
         super().__init__(**kwargs)
         self.piwsl_counts: Counts | None = None
         self._piwsl_statistics = False
