@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PYTHON = sys.executable
 
@@ -71,3 +73,24 @@ class BareEnvironment:
     def run(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run this environment's Python, from an empty folder unless told otherwise."""
         return execute([self.python, *command], folder or self.folder)
+
+
+def digest(state: Any) -> str:
+    """Digest of nested mappings and sequences of tensors and plain values, to the last bit."""
+    found = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value, key=str):
+                found.update(str(key).encode())
+                feed(value[key])
+        elif isinstance(value, list | tuple):
+            for item in value:
+                feed(item)
+        elif hasattr(value, "detach"):
+            found.update(value.detach().contiguous().numpy().tobytes())
+        else:
+            found.update(repr(value).encode())
+
+    feed(state)
+    return found.hexdigest()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pytest
 import torch
 from commands import AUTOLOAD_OFF, Trained, base_losses, train, without_time
-from processes import BareEnvironment
+from processes import BareEnvironment, digest
 
 
 @pytest.fixture(scope="module")
@@ -25,25 +24,9 @@ def without_package(
 
 def fingerprint(run: Trained) -> str:
     """Digest of the last checkpoint: weights, the optimiser's moments, the scheduler."""
-    digest = hashlib.sha256()
-
-    def feed(value: Any) -> None:
-        if isinstance(value, dict):
-            for key in sorted(value, key=str):
-                digest.update(str(key).encode())
-                feed(value[key])
-        elif isinstance(value, list | tuple):
-            for item in value:
-                feed(item)
-        elif isinstance(value, torch.Tensor):
-            digest.update(value.detach().contiguous().numpy().tobytes())
-        else:
-            digest.update(repr(value).encode())
-
     saved = torch.load(run.checkpoints[-1], weights_only=False, map_location="cpu")
     assert any(isinstance(value, torch.Tensor) for value in saved["model"].values())
-    feed({name: saved[name] for name in ("model", "optimizer")})
-    return digest.hexdigest()
+    return digest({name: saved[name] for name in ("model", "optimizer")})
 
 
 @pytest.mark.parametrize("variables", [{}, AUTOLOAD_OFF], ids=["loaded", "autoload_off"])

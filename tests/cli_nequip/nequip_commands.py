@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from processes import PYTHON, execute
+from processes import PYTHON, digest, execute
 
 NEQUIP_TRAIN = (str(Path(PYTHON).with_name("nequip-train")),)
 NEQUIP_PACKAGE = (str(Path(PYTHON).with_name("nequip-package")),)
@@ -190,21 +189,7 @@ def plain_config(folder: Path, data: Mapping[str, Any]) -> Path:
 
 def fingerprint(run: Trained) -> str:
     """Digest of the last checkpoint: weights, their running means, the optimiser's moments."""
-    digest = hashlib.sha256()
-
-    def feed(value: Any) -> None:
-        if isinstance(value, dict):
-            for key in sorted(value, key=str):
-                digest.update(str(key).encode())
-                feed(value[key])
-        elif isinstance(value, list | tuple):
-            for item in value:
-                feed(item)
-        elif isinstance(value, torch.Tensor):
-            digest.update(value.detach().contiguous().numpy().tobytes())
-        else:
-            digest.update(repr(value).encode())
-
     saved = run.last
-    feed({name: saved[name] for name in ("state_dict", "optimizer_states", "lr_schedulers")})
-    return digest.hexdigest()
+    return digest(
+        {name: saved[name] for name in ("state_dict", "optimizer_states", "lr_schedulers")}
+    )

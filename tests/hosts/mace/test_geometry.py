@@ -9,6 +9,7 @@ import ase
 import numpy as np
 import pytest
 import torch
+from geometries import displaced
 from small_mace import crystals, make_batch, make_model, molecules
 
 from piwsl_plugins.hosts.mace import run
@@ -20,19 +21,6 @@ RADIAL = [
     {"distance_transform": "Agnesi", "pair_repulsion": True},
     {"apply_cutoff": False},
 ]
-
-
-def displaced(frames: list[ase.Atoms], length: float, seed: int = 0) -> list[ase.Atoms]:
-    """Displace each atom by exactly ``length`` in a random direction."""
-    generator = np.random.default_rng(seed)
-    moved = []
-    for atoms in frames:
-        direction = generator.normal(size=(len(atoms), 3))
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        copy = atoms.copy()
-        copy.positions += length * direction
-        moved.append(copy)
-    return moved
 
 
 def energies(model: Any, data: dict[str, torch.Tensor]) -> torch.Tensor:

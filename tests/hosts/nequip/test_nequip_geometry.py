@@ -9,6 +9,7 @@ import ase
 import numpy as np
 import pytest
 import torch
+from geometries import displaced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nequip.data import AtomicDataDict
@@ -32,19 +33,6 @@ LENGTH = 0.3
 SKIN = 2.0 * LENGTH
 KINDS = ("nequip", "allegro")
 CLOSE = {"rtol": 0.0, "atol": 1e-10}
-
-
-def displaced(frames: list[ase.Atoms], length: float, seed: int) -> list[ase.Atoms]:
-    """Displace each atom by exactly ``length`` in a random direction."""
-    generator = np.random.default_rng(seed)
-    moved = []
-    for atoms in frames:
-        direction = generator.normal(size=(len(atoms), 3))
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        copy = atoms.copy()
-        copy.positions += length * direction
-        moved.append(copy)
-    return moved
 
 
 def positions_of(frames: list[ase.Atoms]) -> torch.Tensor:
