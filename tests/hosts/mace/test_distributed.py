@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from processes import end_process_of_group
 from small_mace import make_batch, make_model, molecules
 from torch.nn.parallel import DistributedDataParallel
 
@@ -61,11 +61,7 @@ def worker(rank: int, folder: str, labels: list[dict[str, Any]]) -> None:
     mine = slice(rank, None, PROCESSES)
     found = one_step(molecules()[mine], labels[mine], rank=rank, parallel=True)
     torch.save(found, f"{folder}/rank{rank}.pt")
-    # DistributedDataParallel sits in a cycle of references and holds gloo's threads: collected only
-    # after the group is gone, or on one rank before the other is done, they abort the process
-    gc.collect()
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    end_process_of_group()
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import gc
 import itertools
 import os
 import socket
@@ -15,6 +14,7 @@ import ase.io
 import pytest
 import torch
 import torch.multiprocessing
+from processes import end_process_of_group
 from small_nequip import (
     data_config,
     fit,
@@ -85,11 +85,7 @@ def worker(rank: int, folder: str, port: int) -> None:
         file = Path(folder, f"{labels}.xyz")
         found = one_step(file, labels, strategy=strategy, devices=PROCESSES)
         torch.save(found, f"{folder}/{name}_{labels}_{rank}.pt")
-    # DistributedDataParallel sits in a cycle of references and holds gloo's threads: collected only
-    # after the group is gone, or on one rank before the other is done, they abort the process
-    gc.collect()
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    end_process_of_group()
 
 
 def free_port() -> int:
