@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from piwsl_plugins.hosts.nequip import seams
-from piwsl_plugins.settings import DEFAULT_WEIGHT_RATIO, TERMS, PiwslSettings, unknown_name
+from piwsl_plugins.settings import TERMS, PiwslSettings, unknown_name
 
 PREFIX = "piwsl_"
 LABELS = (
@@ -163,7 +164,7 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
     metrics += [
         {
             "name": PREFIX + term,
-            "coeff": weights.get(PREFIX + term, DEFAULT_WEIGHT_RATIO * energy_weight),
+            "coeff": weights.get(PREFIX + term, PiwslSettings().weight(term, energy_weight)),
             "metric": PiwslTerm(term),
         }
         for term in terms
@@ -171,7 +172,7 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
     return MetricsManager([*metrics, *(extra_metrics or ())], type_names=type_names)
 
 
-def _check_terms(terms: Sequence[str], weights: Mapping[str, float]) -> None:
+def _check_terms(terms: Sequence[str], weights: Mapping[str, Any]) -> None:
     for term in terms:
         if term not in TERMS:
             raise ValueError(
@@ -183,6 +184,12 @@ def _check_terms(terms: Sequence[str], weights: Mapping[str, float]) -> None:
     for name in weights:
         if name not in known:
             raise ValueError(f"training_module.loss.coeffs: {unknown_name(str(name), known)}")
+    energy_weight = weights[AtomicDataDict.TOTAL_ENERGY_KEY]
+    if not isinstance(energy_weight, Real):
+        raise ValueError(
+            f"training_module.loss.coeffs.total_energy: got {energy_weight!r}, expected a number; "
+            "the terms' own weights are counted from it"
+        )
     for term in TERMS:
         if term not in terms and PREFIX + term in weights:
             raise ValueError(

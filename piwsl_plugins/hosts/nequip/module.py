@@ -80,8 +80,7 @@ class PiwslMixin:
                 "alone, and the PIWSL terms need the model's forces; leave it out (true is the "
                 "default). No force labels are needed for it"
             )
-        hessian = settings.order == 2 and settings.second_order == "hessian"
-        if hessian and seams.is_compiled(self.model):
+        if settings.second_order == "hessian" and seams.is_compiled(self.model):
             raise ValueError(
                 "training_module.piwsl.second_order 'hessian' differentiates the forces, which a "
                 "model with compile_mode: compile does not allow; use second_order: trapezoid, or "

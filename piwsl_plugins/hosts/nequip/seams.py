@@ -1,7 +1,10 @@
 """Everything of NequIP that is not part of its documented interface, with the versions tested.
 
 Nothing of NequIP is patched: training modules, data modules and losses of this package are
-subclasses and entries of NequIP's own.
+subclasses and entries of NequIP's own. Undocumented too, and used where they belong: a data
+module's ``train_dataset_config``, ``generator`` and ``train_generator`` with their states
+(``data.py``), a dataset's ``_get_data_list`` (``labels.py``), ``with_edge_vectors_``
+(``geometry.py``) and Lightning's ``total_batch_idx`` (``module.py``).
 """
 
 from __future__ import annotations

@@ -114,6 +114,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"coeffs": {"piwsl_conservative": 1.0}},
         r"coeffs\.piwsl_conservative contradicts terms: \['taylor'\]",
     ),
+    "no_energy": (
+        {"coeffs": {"total_energy": None, "forces": 1.0}},
+        r"coeffs\.total_energy: got None, expected a number",
+    ),
 }
 
 
