@@ -4,24 +4,22 @@
     .venv/nequip/bin/python scripts/evaluate_model.py NequIP results/mine/best.ckpt test.xyz out.npz
 
 The file OUTPUT.npz holds ``energies``, shape [n_frames], eV, and ``forces``, shape
-[sum(n_atoms), 3], eV/angstrom, in the order of the frames.
+[sum(n_atoms), 3], eV/angstrom, in the order of the frames. `piwsl evaluate` measures far more.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import sys
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from piwsl_plugins.hosts import calculators
+from piwsl_plugins.hosts.calculators import HOSTS as HOSTS
+
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
-
-HOSTS = ("MACE", "NequIP")
 
 
 def load(host: str, model: Path, dtype: str = "float64", device: str = "cpu") -> Calculator:
@@ -32,28 +30,14 @@ def load(host: str, model: Path, dtype: str = "float64", device: str = "cpu") ->
         model: File that mace_run_train wrote; checkpoint, or package, of nequip-train.
         dtype: float32 or float64; read for MACE only, a NequIP model has its own.
         device: cpu or cuda.
+
+    Raises:
+        ValueError: The file holds no model of that host, or it cannot be loaded here.
     """
-    calculator: Calculator
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        # How hosts read their own files, and what they miss, is not the user's doing.
-        warnings.simplefilter("ignore")
-        if host == "NequIP":
-            from nequip.integrations.ase import NequIPCalculator
-
-            from piwsl_plugins.hosts.nequip import seams
-
-            nequip = NequIPCalculator._from_saved_model(
-                model, device=device, chemical_species_to_atom_type_map=True
-            )
-            # a model trained without derivatives has forces all the same
-            for output in seams.force_outputs(nequip.model):
-                output.do_derivatives = True
-            calculator = nequip
-        else:
-            from mace.calculators import MACECalculator
-
-            calculator = MACECalculator(model_paths=str(model), device=device, default_dtype=dtype)
-    return calculator
+    found = calculators.identify(model)
+    if found.host != host:
+        raise ValueError(f"{model}: this is a {found.kind} file of {found.host}, not of {host}")
+    return calculators.load(found, dtype=dtype, device=device).calculator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,9 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from piwsl_plugins.evaluation import predict
 
     frames = list(ase.io.iread(chosen.frames, index=":"))
-    calculator = load(chosen.host, chosen.model, chosen.dtype, chosen.device)
-    energies, forces = predict(frames, calculator)
-    np.savez(chosen.output, energies=energies, forces=forces)
+    found = predict(frames, load(chosen.host, chosen.model, chosen.dtype, chosen.device))
+    np.savez(chosen.output, energies=found.energies, forces=found.forces)
     return 0
 
 

@@ -30,10 +30,14 @@ class Comparison:
             the first frame first.
         reference_forces: Reference forces, same shape and unit; NaN where absent. An atom counts
             as labelled only if all three of its components are there.
+        stresses: Predicted stresses, Voigt order xx, yy, zz, yz, xz, xy, shape ``[n_frames, 6]``,
+            eV/angstrom^3; NaN where the model gives none, None where none was asked for.
+        reference_stresses: Reference stresses, likewise; NaN where absent. A frame counts as
+            labelled only if all six components are there.
 
     Raises:
-        ValueError: A shape does not fit, a prediction is not finite, or a label is infinite; the
-            message names the frame.
+        ValueError: A shape does not fit, a predicted energy or force is not finite, or a label is
+            infinite; the message names the frame.
     """
 
     n_atoms: NDArray[np.int64]
@@ -41,6 +45,8 @@ class Comparison:
     reference_energies: Floats
     forces: Floats
     reference_forces: Floats
+    stresses: Floats | None = None
+    reference_stresses: Floats | None = None
 
     def __post_init__(self) -> None:
         frames, atoms = (len(self.n_atoms),), (int(self.n_atoms.sum()), 3)
@@ -49,15 +55,20 @@ class Comparison:
             "reference_energies": frames,
             "forces": atoms,
             "reference_forces": atoms,
+            "stresses": (*frames, 6),
+            "reference_stresses": (*frames, 6),
         }
         for name, shape in expected.items():
-            found = getattr(self, name).shape
+            value = getattr(self, name)
+            found = shape if value is None else value.shape
             if found != shape:
                 raise ValueError(f"{name} has shape {found}, expected {shape}")
         self._refuse("predicted energy", ~np.isfinite(self.energies))
         self._refuse("predicted force", _any_of_three(~np.isfinite(self.forces)))
         self._refuse("reference energy", np.isinf(self.reference_energies))
         self._refuse("reference force", _any_of_three(np.isinf(self.reference_forces)))
+        if self.reference_stresses is not None:
+            self._refuse("reference stress", np.any(np.isinf(self.reference_stresses), axis=1))
 
     def _refuse(self, what: str, bad: Mask) -> None:
         if bad.any():
@@ -79,6 +90,14 @@ class Comparison:
     def has_forces(self) -> Mask:
         """Which atoms have a reference force, shape ``[sum(n_atoms)]``."""
         return ~_any_of_three(np.isnan(self.reference_forces))
+
+    @property
+    def has_stress(self) -> Mask:
+        """Which frames have a reference and a predicted stress, shape ``[n_frames]``."""
+        if self.stresses is None or self.reference_stresses is None:
+            return np.zeros(len(self.n_atoms), dtype=np.bool_)
+        absent: Mask = np.any(np.isnan(self.stresses + self.reference_stresses), axis=1)
+        return ~absent
 
     @property
     def labelled_forces(self) -> tuple[Floats, Floats]:

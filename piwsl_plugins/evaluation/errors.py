@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from piwsl_plugins.evaluation.comparison import Comparison, Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """How far predictions lie from their labels, in the unit of the differences.
+
+    Attributes:
+        rmse: Root mean square error.
+        mae: Mean absolute error.
+        max: Largest absolute error.
+        n: Number of values that they come from.
+    """
+
+    rmse: float
+    mae: float
+    max: float
+    n: int
+
+
+def errors_of(differences: Floats) -> Errors | None:
+    """Errors of differences between predictions and labels.
+
+    Args:
+        differences: Any shape and unit; all of them count.
+
+    Returns:
+        The errors in that unit, or None where there is no difference at all.
+    """
+    if differences.size == 0:
+        return None
+    absolute = np.abs(differences)
+    return Errors(
+        rmse=float(np.sqrt(np.mean(absolute**2))),
+        mae=float(np.mean(absolute)),
+        max=float(np.max(absolute)),
+        n=int(differences.size),
+    )
 
 
 def _rms(values: Floats) -> float | None:

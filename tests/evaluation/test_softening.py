@@ -85,7 +85,7 @@ def test_one_frame_has_a_slope_but_no_interval() -> None:
 
 
 def test_zero_forces_and_other_nonsense_are_refused() -> None:
-    with pytest.raises(ValueError, match="no reference force that differs from zero"):
+    with pytest.raises(ValueError, match="no reference value that differs from zero"):
         slope_through_origin(np.ones((2, 3)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="shape"):
         slope_through_origin(np.ones((2, 3)), np.ones((1, 3)))

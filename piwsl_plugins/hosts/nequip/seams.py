@@ -18,7 +18,7 @@ import torch
 from nequip.data._key_registry import get_field_type
 from nequip.nn import ForceStressOutput
 from nequip.nn.embedding.utils import cutoff_partialdict_to_tensor
-from nequip.nn.graph_model import PER_EDGE_TYPE_CUTOFF_KEY, R_MAX_KEY
+from nequip.nn.graph_model import MODEL_DTYPE_KEY, PER_EDGE_TYPE_CUTOFF_KEY, R_MAX_KEY
 from nequip.scripts._workflow_utils import get_workflow_state
 from torch import Tensor
 
@@ -58,6 +58,30 @@ def force_outputs(model: torch.nn.Module) -> list[Any]:
     """The modules that derive forces; by name, as a packaged model brings classes of its own."""
     name = ForceStressOutput.__name__
     return [module for module in model.modules() if type(module).__name__ == name]
+
+
+def calculator_of_saved_model(path: str, device: str) -> Any:
+    """A checkpoint or package as ASE calculator that gives forces, however it was trained."""
+    from nequip.integrations.ase import NequIPCalculator
+
+    calculator = NequIPCalculator._from_saved_model(
+        path, device=device, chemical_species_to_atom_type_map=True
+    )
+    for output in force_outputs(calculator.model):
+        output.do_derivatives = True
+    return calculator
+
+
+def number_format_and_elements(calculator: Any) -> tuple[str | None, frozenset[str]]:
+    """``model_dtype`` of a calculator's model, None where it is not kept, and its type names."""
+    model = calculator.model
+    if hasattr(model, "metadata"):
+        metadata = dict(model.metadata)
+    else:  # compiled: the wrapper around the program that AOTInductor has made
+        program: Any = getattr(model, "model", None)
+        metadata = dict(getattr(program, "get_metadata", dict)())
+    names = frozenset(str(name) for name in calculator.transforms[0].model_type_names)
+    return metadata.get(MODEL_DTYPE_KEY), names
 
 
 @contextmanager

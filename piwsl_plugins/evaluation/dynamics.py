@@ -1,0 +1,155 @@
+"""Conservation of energy in molecular dynamics, and whether a trajectory leaves what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.md.velocitydistribution import (
+    MaxwellBoltzmannDistribution,
+    Stationary,
+    ZeroRotation,
+)
+from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
+
+from piwsl_plugins.evaluation.comparison import Floats
+
+#: How far from the data's range a nearest neighbour may be before a trajectory counts as exploded.
+CLOSEST, FARTHEST = 0.6, 1.5
+#: Frames that the data's range is taken from; more are thinned out evenly.
+MOST_FRAMES = 200
+#: Steps between two looks at the neighbours.
+LOOK_EVERY = 10
+#: Neighbours beyond this are none, angstrom.
+NEIGHBOUR_CUTOFF = 6.0
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """Energies along a trajectory at constant energy.
+
+    Attributes:
+        times: Shape ``[n]``, ps.
+        energies: Potential and kinetic energy together, shape ``[n]``, eV per atom, less the
+            first.
+        drift: Slope of the energy against time, eV/atom/ps; None for a trajectory that exploded.
+        fluctuation: Root mean square distance of the energy from that line, eV/atom; likewise.
+        exploded_at: Time at which it exploded, ps, or None.
+        reason: What was found there, or None.
+    """
+
+    times: Floats
+    energies: Floats
+    drift: float | None
+    fluctuation: float | None
+    exploded_at: float | None
+    reason: str | None
+
+
+def nearest_neighbours(atoms: Atoms) -> Floats:
+    """Distance of each atom to the nearest other, shape ``[n_atoms]``, angstrom; inf for none."""
+    nearest = np.full(len(atoms), np.inf)
+    index, distance = neighbor_list("id", atoms, NEIGHBOUR_CUTOFF)
+    np.minimum.at(nearest, index, distance)
+    return nearest
+
+
+def neighbour_ranges(frames: Sequence[Atoms]) -> dict[str, tuple[float, float]]:
+    """Shortest and longest distance to the nearest neighbour in the data, by element, angstrom."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(int))
+    ranges: dict[str, tuple[float, float]] = {}
+    for number in chosen:
+        nearest, symbols = nearest_neighbours(frames[number]), np.array(frames[number].symbols)
+        for symbol in set(symbols.tolist()):
+            found = nearest[(symbols == symbol) & np.isfinite(nearest)]
+            if found.size:
+                low, high = ranges.get(symbol, (np.inf, 0.0))
+                ranges[symbol] = (min(low, float(found.min())), max(high, float(found.max())))
+    return ranges
+
+
+def constant_energy(
+    frame: Atoms,
+    calculator: Calculator,
+    ranges: Ranges,
+    *,
+    steps: int = 1000,
+    timestep: float = 0.5,
+    temperature: float = 300.0,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> Trajectory:
+    """Run velocity-Verlet dynamics (NVE) and follow the total energy.
+
+    It counts as exploded, and stops, where the energy is no finite number, or where the nearest
+    neighbour of an atom is closer than 0.6 times the shortest such distance in the data, or
+    farther than 1.5 times the longest.
+
+    Args:
+        frame: Where it starts, angstrom; it is copied, not changed.
+        calculator: Any ASE calculator with energies and forces.
+        ranges: Distances to the nearest neighbour in the data, as of `neighbour_ranges`.
+        steps: Number of steps.
+        timestep: Femtoseconds.
+        temperature: Of the initial velocities, kelvin; at rest and, if not periodic, not turning.
+        seed: Seed of the velocities.
+        progress: Called after each step.
+    """
+    atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    rng = np.random.default_rng(seed)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    Stationary(atoms)
+    if not atoms.pbc.any() and len(atoms) > 1:
+        ZeroRotation(atoms)
+    atoms.calc = calculator
+    dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
+    energies = [float(atoms.get_total_energy()) / len(atoms)]
+    reason = None
+    for step in range(1, steps + 1):
+        dynamics.step()
+        energy = float(atoms.get_total_energy()) / len(atoms)
+        if not np.isfinite(energy):
+            reason = "the energy is not a finite number"
+        elif step % LOOK_EVERY == 0 or step == steps:
+            reason = _strange_neighbour(atoms, ranges)
+        if np.isfinite(energy):
+            energies.append(energy)
+        if reason is not None:
+            break
+        if progress is not None:
+            progress()
+    times = 1e-3 * timestep * np.arange(len(energies), dtype=np.float64)
+    drift = fluctuation = None
+    relative = np.array(energies) - energies[0]
+    if reason is None and len(times) > 2:
+        line = np.polyfit(times, relative, 1)
+        drift = float(line[0])
+        fluctuation = float(np.sqrt(np.mean((relative - np.polyval(line, times)) ** 2)))
+    return Trajectory(
+        times=times,
+        energies=relative,
+        drift=drift,
+        fluctuation=fluctuation,
+        exploded_at=None if reason is None else 1e-3 * timestep * step,
+        reason=reason,
+    )
+
+
+def _strange_neighbour(atoms: Atoms, ranges: Ranges) -> str | None:
+    """The first atom whose nearest neighbour is far outside the data's range, in words."""
+    for number, distance in enumerate(nearest_neighbours(atoms)):
+        symbol = str(atoms.symbols[number])
+        low, high = ranges.get(symbol, (0.0, np.inf))
+        if not CLOSEST * low <= distance <= FARTHEST * high:
+            far = f"over {NEIGHBOUR_CUTOFF:.0f}" if np.isinf(distance) else f"{distance:.2f}"
+            return (
+                f"the nearest neighbour of atom {number} ({symbol}) is {far} Å away; "
+                f"in the data {low:.2f} to {high:.2f} Å"
+            )
+    return None

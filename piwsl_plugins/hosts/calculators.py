@@ -1,0 +1,210 @@
+"""Trained models of either host as ASE calculators; a host is imported when its model is loaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import io
+import pickletools
+import warnings
+import zipfile
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+HOSTS = ("MACE", "NequIP")
+MODULES = {"MACE": "mace", "NequIP": "nequip"}
+DISTRIBUTIONS = {"MACE": "mace-torch", "NequIP": "nequip"}
+#: NequIP tells its own files apart by their names.
+NEQUIP_SUFFIXES = {
+    "package": ".nequip.zip",
+    "compiled (AOTInductor)": ".nequip.pt2",
+    "compiled (TorchScript)": ".nequip.pth",
+}
+EXPECTED = (
+    "expected NAME.model or NAME_compiled.model of MACE, "
+    "or a checkpoint (.ckpt), package (.nequip.zip) or compiled model (.nequip.pt2) of NequIP"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file with a trained model, told apart by what it holds.
+
+    Attributes:
+        path: The file.
+        host: MACE or NequIP (Allegro's models are NequIP's too).
+        kind: What sort of file it is, for people.
+    """
+
+    path: Path
+    host: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to be asked.
+
+    Attributes:
+        calculator: Energies, eV, forces, eV/angstrom, and stress, eV/angstrom^3.
+        dtype: Number format of the model, as its host calls it, or None where it does not say.
+        elements: Chemical symbols that the model knows.
+    """
+
+    calculator: Calculator
+    dtype: str | None
+    elements: frozenset[str]
+
+
+def is_importable(host: str) -> bool:
+    """Whether a host is installed where this runs; nothing is imported."""
+    return importlib.util.find_spec(MODULES[host]) is not None
+
+
+def versions(host: str) -> dict[str, str]:
+    """Versions of a host and of what it computes with, by distribution."""
+    names = (DISTRIBUTIONS[host], "torch", "ase", "numpy", "piwsl-plugins")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def identify(path: Path) -> ModelFile:
+    """Tell whose model a file holds, without its host and without running anything from it.
+
+    Args:
+        path: File of MACE or NequIP.
+
+    Raises:
+        ValueError: There is no such file, or no model of either host in it; the message says what
+            was found.
+    """
+    if not path.is_file():
+        what = "is a folder, not a model" if path.is_dir() else "there is no such file"
+        raise ValueError(f"{path}: {what}; {EXPECTED}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty; {EXPECTED}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: this is not a file of PyTorch; {EXPECTED}")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickles = [name for name in names if name.endswith("data.pkl") and name.count("/") == 1]
+        texts = _texts(archive.read(pickles[0])) if pickles else set()
+    found = _kind(names, texts)
+    if found is None:
+        raise ValueError(f"{path}: {_not_a_model(path, texts)}")
+    host, kind = found
+    suffix = NEQUIP_SUFFIXES.get(kind) if host == "NequIP" else None
+    if suffix is not None and not path.name.endswith(suffix):
+        raise ValueError(
+            f"{path}: this is a {kind} model of NequIP, which asks for a name that ends in {suffix}"
+        )
+    return ModelFile(path, host, kind)
+
+
+def _texts(pickled: bytes) -> set[str]:
+    """Strings and names of classes in a pickle, read without unpickling it."""
+    return {arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)}
+
+
+def _kind(names: list[str], texts: set[str]) -> tuple[str, str] | None:
+    """Host and kind of an archive with these members and, in its pickle, these strings."""
+    if any("/code/__torch__/mace/" in name for name in names):
+        return "MACE", "TorchScript"
+    if any("/code/__torch__/nequip/" in name for name in names):
+        return "NequIP", "compiled (TorchScript)"
+    if any("data/aotinductor/" in name for name in names):
+        return "NequIP", "compiled (AOTInductor)"
+    if any(name.endswith(".data/extern_modules") for name in names):
+        return "NequIP", "package"
+    if any(text.startswith("mace.modules") for text in texts):
+        return "MACE", "model"
+    if "pytorch-lightning_version" in texts and any("nequip" in text for text in texts):
+        return "NequIP", "checkpoint"
+    return None
+
+
+def _not_a_model(path: Path, texts: set[str]) -> str:
+    if {"model", "optimizer"} <= texts:
+        name = path.stem.split("_run-")[0]
+        return (
+            "this is a checkpoint of MACE, which holds weights without the model; "
+            f"give the file {name}.model that MACE writes into the folder of the run when it ends"
+        )
+    if "pytorch-lightning_version" in texts:
+        return f"this is a Lightning checkpoint, but not one of NequIP's; {EXPECTED}"
+    return f"the file holds neither a model of MACE nor one of NequIP; {EXPECTED}"
+
+
+def load(model: ModelFile, *, dtype: str | None = None, device: str = "cpu") -> LoadedModel:
+    """Load a model, without what its host prints on the way.
+
+    A model that NequIP trained without computing forces (``do_derivatives: false``) gives them all
+    the same, unless it was compiled.
+
+    Args:
+        model: The file, as `identify` found it.
+        dtype: float32 or float64, read for MACE only; None for the model's own.
+        device: cpu or cuda.
+
+    Raises:
+        ValueError: The host is not installed here, or cannot load the file, or there is no such
+            device.
+    """
+    if not is_importable(model.host):
+        extra = MODULES[model.host]
+        raise ValueError(
+            f"{model.path}: this is a {model.kind} file of {model.host}, and {model.host} is not "
+            f"installed here: pip install 'piwsl-plugins[{extra}]'"
+        )
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        # How hosts read their own files, and what they miss, is not the user's doing.
+        warnings.simplefilter("ignore")
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"device '{device}': PyTorch finds no CUDA device here; use cpu")
+        read = _mace if model.host == "MACE" else _nequip
+        try:
+            return read(model, dtype, device)
+        except Exception as error:  # whatever a host raises about a file that it cannot read
+            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            raise ValueError(f"{model.path}: {model.host} cannot load it: {reason[0]}") from error
+
+
+def _mace(model: ModelFile, dtype: str | None, device: str) -> LoadedModel:
+    import logging
+
+    import torch
+    from ase.data import chemical_symbols
+    from mace.calculators import MACECalculator
+
+    where: dict[str, Any] = {"model_paths": str(model.path)}
+    if model.kind == "TorchScript":
+        where = {"models": [torch.jit.load(str(model.path), map_location=device)]}  # type: ignore[no-untyped-call]
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # that the dtype was the model's own, or was converted
+    try:
+        calculator = MACECalculator(**where, device=device, default_dtype=dtype or "")
+    finally:
+        logging.disable(before)
+    known = frozenset(chemical_symbols[number] for number in calculator.z_table.zs)
+    return LoadedModel(calculator, calculator.default_dtype, known)
+
+
+def _nequip(model: ModelFile, _: str | None, device: str) -> LoadedModel:
+    from piwsl_plugins.hosts.nequip import seams
+
+    if model.kind.startswith("compiled"):
+        from nequip.integrations.ase import NequIPCalculator
+
+        calculator = NequIPCalculator.from_compiled_model(
+            str(model.path), device=device, chemical_species_to_atom_type_map=True
+        )
+    else:
+        calculator = seams.calculator_of_saved_model(str(model.path), device)
+    dtype, elements = seams.number_format_and_elements(calculator)
+    return LoadedModel(calculator, dtype, elements)
