@@ -42,9 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["mace-train"]:  # everything after it is MACE's, --help included
         return _mace_train(arguments[1:])
+    if arguments[:1] == ["evaluate"]:
+        from piwsl_plugins.evaluation.command import main as evaluate
+
+        return evaluate(arguments[1:])
     parser = argparse.ArgumentParser(prog="piwsl", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands.add_parser(
+        "evaluate",
+        help="measure trained models of MACE and NequIP side by side, and write a report; "
+        "'piwsl evaluate --help' explains every option",
+        add_help=False,
+    )
     commands.add_parser(
         "mace-train",
         help="mace_run_train with the PIWSL losses, also where "

@@ -35,7 +35,7 @@ def loop_work(
     frames: Sequence[Atoms],
     calculator: Calculator,
     *,
-    size: float = 0.1,
+    size: float = 0.05,
     nodes: int = 8,
     seed: int = 0,
     progress: Callable[[], object] | None = None,
