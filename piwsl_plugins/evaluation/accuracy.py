@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,10 +94,16 @@ def accuracy(
         force_by_element={s: found for s, found in by_element.items() if found is not None},
         by_config_type={
             str(kind): _type_errors(comparison, kinds == kind)
-            for kind in (sorted(set(kinds.tolist())) if named else [])
+            for kind in (sorted(set(kinds.tolist()), key=_natural) if named else [])
         },
         force_slope=softening(comparison, seed=seed) if np.any(reference) else None,
     )
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Order in which 300K comes before 1000K."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _energy_errors(comparison: Comparison, frames: Mask) -> tuple[Errors | None, Errors | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -234,8 +233,9 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / JSON, content)
     (folder / HTML).write_text(render(content, measured, logs, curves), encoding="utf-8")
-    Console().print(terminal_table(content["models"]))
-    print(f"{folder / HTML}\n{folder / JSON}", file=sys.stdout)
+    console = Console()
+    console.print(terminal_table(content["models"], console.width))
+    print(f"{folder / HTML}\n{folder / JSON}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from piwsl_plugins.evaluation.comparison import Floats
 from piwsl_plugins.evaluation.curvature import random_directions
 from piwsl_plugins.evaluation.predict import energy_at, forces_at
 
-#: Fifth derivative along a unit direction over 30, typical of molecules, eV/angstrom^5.
+#: Fifth derivative along a unit direction over 30, of molecules at most, eV/angstrom^5.
 TYPICAL_TRUNCATION = 3e3
 #: Spacing of the energies whose fourth differences show the rounding noise, angstrom.
 NOISE_SPACING = 1e-4
@@ -27,8 +27,8 @@ class ForceConsistency:
     Attributes:
         rms_error: Root mean square difference, eV/angstrom.
         max_error: Largest absolute difference, eV/angstrom.
-        resolution: What rounding of the energies alone makes of it, eV/angstrom; differences of
-            that size say nothing.
+        resolution: What rounding of the energies and the length of the step make of it,
+            eV/angstrom, roughly; differences of that size say nothing.
         step: Step of the differences, angstrom.
         n_directions: Number of directions, over all frames.
     """
@@ -103,7 +103,9 @@ def force_consistency(
     return ForceConsistency(
         rms_error=float(np.sqrt(np.mean(absolute**2))),
         max_error=float(absolute.max()),
-        resolution=noise * float(np.sqrt(130.0)) / (12.0 * step),
+        resolution=float(
+            np.hypot(noise * np.sqrt(130.0) / (12.0 * step), TYPICAL_TRUNCATION * step**4)
+        ),
         step=step,
         n_directions=len(errors),
     )

@@ -11,8 +11,8 @@ from rich.table import Table
 
 Numbers = Mapping[str, Any]
 NOTHING = "–"
-#: Models that stand side by side in a terminal of 80 characters; more go into further tables.
-SIDE_BY_SIDE = 4
+#: Characters that the first column, and each model's, take in a terminal.
+LABEL_WIDTH, MODEL_WIDTH = 30, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +158,20 @@ def _three(errors: Numbers | None) -> str:
     return " / ".join(number(errors[which]) for which in ("rmse", "mae", "max"))
 
 
-def terminal_table(models: Mapping[str, Numbers]) -> Group:
-    """The overview for a terminal, up to four models side by side.
+def terminal_table(models: Mapping[str, Numbers], width: int) -> Group:
+    """The overview for a terminal; models that find no room beside the others follow below.
 
     Args:
         models: Numbers of each model by name, as in evaluation.json.
+        width: Of the terminal, in characters.
     """
     names = list(models)
+    together = max(1, (width - LABEL_WIDTH) // MODEL_WIDTH)
     tables: list[Table] = []
-    for start in range(0, len(names), SIDE_BY_SIDE):
-        shown = names[start : start + SIDE_BY_SIDE]
+    for start in range(0, len(names), together):
+        shown = names[start : start + together]
         table = Table()
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for name in shown:
             table.add_column(name, justify="right", overflow="fold")
         for section in overview({name: models[name] for name in shown}):
