@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 _Settings = TypeVar("_Settings", bound="PiwslSettings")
 
-DEFAULT_WEIGHT_RATIO = 0.05
-"""Weight of a PIWSL term where none is given, as a fraction of the host's energy weight."""
+PAPER_TERMS = ("taylor", "conservative")
+"""The two losses of arXiv:2408.05215."""
+TERMS = (*PAPER_TERMS, "curvature")
 
-TERMS = ("taylor", "conservative")
+DEFAULT_WEIGHT_RATIO = {"taylor": 0.05, "conservative": 0.05, "curvature": 1e-4}
+"""Weight of a term where none is given, as a fraction of the host's energy weight."""
 
 
 def _setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] = ()) -> _T:
@@ -29,7 +31,7 @@ def _setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PiwslSettings:
-    """Settings of the Taylor and conservative-force losses (arXiv:2408.05215).
+    """Settings of the Taylor and conservative-force losses (arXiv:2408.05215) and of ours.
 
     Raises:
         ValueError: a value outside its range; the message names the field, the value found and
@@ -39,12 +41,17 @@ class PiwslSettings:
     taylor_weight: float | None = _setting(
         None,
         "weight w_T of the Taylor loss, on the scale of the host's energy weight; left out, "
-        f"{DEFAULT_WEIGHT_RATIO} times that energy weight",
+        f"{DEFAULT_WEIGHT_RATIO['taylor']:g} times that energy weight",
     )
     conservative_weight: float | None = _setting(
         None,
         "weight w_C of the conservative-force loss, on the scale of the host's energy weight; "
-        f"left out, {DEFAULT_WEIGHT_RATIO} times that energy weight",
+        f"left out, {DEFAULT_WEIGHT_RATIO['conservative']:g} times that energy weight",
+    )
+    curvature_weight: float | None = _setting(
+        None,
+        "weight w_H of the curvature loss, on the scale of the host's force weight; left out, "
+        f"{DEFAULT_WEIGHT_RATIO['curvature']:g} times the energy weight",
     )
     order: int = _setting(
         2,
@@ -74,6 +81,11 @@ class PiwslSettings:
         1.0,
         "fraction of the atoms of a structure that is displaced, at least one atom",
     )
+    batch_fraction: float = _setting(
+        1.0,
+        "fraction of a batch's structures, drawn anew in each step, that the terms are evaluated "
+        "on, at least one; their mean stands for that of the batch",
+    )
     anchor: str = _setting(
         "prediction",
         "energy that the Taylor loss extrapolates from: the model's own 'prediction'; 'label', "
@@ -99,7 +111,7 @@ class PiwslSettings:
     )
     warmup: int = _setting(
         0,
-        "optimiser steps over which both weights rise linearly from zero",
+        "optimiser steps over which the weights rise linearly from zero",
         unit="steps",
     )
     every: int = _setting(
@@ -120,11 +132,12 @@ class PiwslSettings:
             if choices and not any(type(value) is type(c) and value == c for c in choices):
                 allowed = ", ".join(repr(choice) for choice in choices)
                 raise ValueError(f"{field.name}: got {value!r}, expected one of {allowed}")
-        for name in ("taylor_weight", "conservative_weight"):
-            if getattr(self, name) is not None:
-                self._check(name, 0.0, math.inf)
+        for term in TERMS:
+            if getattr(self, f"{term}_weight") is not None:
+                self._check(f"{term}_weight", 0.0, math.inf)
         self._check("max_displacement", 0.0, 1.0, open_below=True)
         self._check("fraction", 0.0, 1.0, open_below=True)
+        self._check("batch_fraction", 0.0, 1.0, open_below=True)
         self._check("tolerance", 0.0, math.inf)
         self._check("huber_delta", 0.0, math.inf, open_below=True)
         self._check("warmup", 0, math.inf, whole=True)
@@ -183,14 +196,24 @@ class PiwslSettings:
             ValueError: a setting that nothing would read.
         """
         unread = ""
-        if "taylor" not in terms and self.anchor != "prediction":
+        defaults = PiwslSettings()
+        only_curvature = [name for name in ("order", "tolerance") if set(terms) == {"curvature"}]
+        changed = [
+            name for name in only_curvature if getattr(self, name) != getattr(defaults, name)
+        ]
+        if changed:
+            unread = (
+                f"{call(changed[0])} {getattr(self, changed[0])} acts on the Taylor and the "
+                f"conservative-force term, and {chosen} has neither"
+            )
+        elif "taylor" not in terms and self.anchor != "prediction":
             unread = f"{call('anchor')} {self.anchor} acts on the Taylor term, which {chosen} lacks"
         elif self.order == 1 and self.second_order != "trapezoid":
             unread = (
                 f"{call('second_order')} {self.second_order} is only read with {call('order')} 2, "
                 "got order 1"
             )
-        elif self.penalty != "huber" and self.huber_delta != PiwslSettings().huber_delta:
+        elif self.penalty != "huber" and self.huber_delta != defaults.huber_delta:
             unread = (
                 f"{call('huber_delta')} {self.huber_delta} is only read with {call('penalty')} "
                 f"huber, got {self.penalty}"
@@ -212,17 +235,17 @@ class PiwslSettings:
         """Weight of ``term`` beside an energy term of weight ``energy_weight``.
 
         Args:
-            term: ``taylor`` or ``conservative``.
+            term: ``taylor``, ``conservative`` or ``curvature``.
             energy_weight: the host's weight of its own (per-atom) energy error.
 
         Returns:
-            The weight that was set, or ``DEFAULT_WEIGHT_RATIO * energy_weight``.
+            The weight that was set, or ``DEFAULT_WEIGHT_RATIO[term] * energy_weight``.
         """
         weight = getattr(self, f"{term}_weight")
-        return DEFAULT_WEIGHT_RATIO * energy_weight if weight is None else float(weight)
+        return DEFAULT_WEIGHT_RATIO[term] * energy_weight if weight is None else float(weight)
 
     def schedule(self, step: int) -> float:
-        """Factor on both weights at the optimiser step ``step`` (from 0): warm-up and ``every``."""
+        """Factor on all weights at the optimiser step ``step`` (from 0): warm-up and ``every``."""
         if step % self.every:
             return 0.0
         return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)

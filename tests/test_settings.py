@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from piwsl_plugins.settings import (
     DEFAULT_WEIGHT_RATIO,
     MACE_BASE_LOSSES,
-    TERMS,
+    PAPER_TERMS,
     MaceSettings,
     PiwslSettings,
     RunSettings,
@@ -39,8 +39,10 @@ NOT_CHOICES = {
 NUMBERS: dict[str, tuple[float, ...]] = {
     "taylor_weight": (0, 0.0, 1e-300, 1.0, 1e9),
     "conservative_weight": (0, 0.0, 1e-300, 1.0, 1e9),
+    "curvature_weight": (0, 0.0, 1e-300, 1.0, 1e9),
     "max_displacement": (1e-9, 0.05, 1.0, 1),
     "fraction": (1e-9, 0.5, 1.0, 1),
+    "batch_fraction": (1e-9, 0.5, 1.0, 1),
     "tolerance": (0.0, 0, 30.0, 1e9),
     "huber_delta": (1e-9, 0.01, 1e9),
     "warmup": (0, 1, 10**6),
@@ -50,8 +52,10 @@ NUMBERS: dict[str, tuple[float, ...]] = {
 RANGES = {
     "taylor_weight": "a finite number >= 0",
     "conservative_weight": "a finite number >= 0",
+    "curvature_weight": "a finite number >= 0",
     "max_displacement": "a finite number > 0 and <= 1 (angstrom)",
     "fraction": "a finite number > 0 and <= 1",
+    "batch_fraction": "a finite number > 0 and <= 1",
     "tolerance": "a finite number >= 0 (eV/angstrom^2)",
     "huber_delta": "a finite number > 0 (eV per atom)",
     "warmup": "a whole number >= 0 (steps)",
@@ -60,8 +64,10 @@ RANGES = {
 }
 NOT_NUMBERS: dict[str, tuple[object, ...]] = {
     "taylor_weight": (-1e-9, NAN, INF, -INF, "1e-3", True, 1j),
+    "curvature_weight": (-1e-9, NAN, INF, -INF, "1e-3", True, 1j),
     "conservative_weight": (-1e-9, NAN, INF, -INF, "1e-3", True, 1j),
     "max_displacement": (0.0, -0.1, 1.0 + 1e-9, NAN, INF, "0.1", None, True),
+    "batch_fraction": (0.0, -0.5, 1.0 + 1e-9, NAN, INF, "1", None, True),
     "fraction": (0.0, -0.5, 1.0 + 1e-9, NAN, INF, "1", None, True),
     "tolerance": (-1e-9, NAN, INF, "0", None, False),
     "huber_delta": (0.0, -0.01, NAN, INF, "0.01", None, True),
@@ -234,13 +240,13 @@ def test_the_skin_is_two_of_the_longest_displacements(displacement: str, factor:
     assert settings.skin == pytest.approx(2 * 0.07 * factor)
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", PAPER_TERMS)
 def test_a_weight_is_what_was_set_or_a_share_of_the_hosts_energy_weight(term: str) -> None:
-    assert PiwslSettings().weight(term, 40.0) == DEFAULT_WEIGHT_RATIO * 40.0
+    assert PiwslSettings().weight(term, 40.0) == DEFAULT_WEIGHT_RATIO[term] * 40.0
     assert make(**{f"{term}_weight": 0.3}).weight(term, 40.0) == 0.3
     assert make(**{f"{term}_weight": 0}).weight(term, 40.0) == 0.0
-    (other,) = set(TERMS) - {term}
-    assert make(**{f"{term}_weight": 0.3}).weight(other, 1.0) == DEFAULT_WEIGHT_RATIO
+    (other,) = set(PAPER_TERMS) - {term}
+    assert make(**{f"{term}_weight": 0.3}).weight(other, 1.0) == DEFAULT_WEIGHT_RATIO[other]
 
 
 def test_the_warm_up_rises_linearly_to_one_and_stays() -> None:

@@ -84,6 +84,25 @@ def draw_displacements(
     return displacement
 
 
+def choose_structures(n_graphs: int, fraction: float, generator: torch.Generator) -> Tensor:
+    """Draw some of a batch's structures.
+
+    Args:
+        n_graphs: number of structures of the batch.
+        fraction: expected fraction of them, in (0, 1]; at least one is drawn.
+        generator: source of the random numbers.
+
+    Returns:
+        Which structures were drawn, shape [n_graphs], bool, on the generator's device.
+    """
+    lottery = torch.rand(n_graphs + 1, generator=generator, dtype=torch.float64)
+    # the fraction on average, also where it is no whole number of structures
+    number = max(1, int(fraction * n_graphs + float(lottery[-1])))
+    chosen = torch.zeros(n_graphs, dtype=torch.bool)
+    chosen[torch.argsort(lottery[:-1])[:number]] = True
+    return chosen
+
+
 def keep_fraction(
     displacement: Tensor,
     graph_index: Tensor,

@@ -17,7 +17,9 @@ class Evaluate(Protocol):
     A model that can evaluate k displaced copies of its batch in one call may offer a method
     ``stacked(positions, *, forces)`` beside this: positions of shape [k, n_atoms, 3] in, energies
     of shape [k, n_graphs] and forces of shape [k, n_atoms, 3] out. It is then called where two
-    points need forces.
+    points need the same. One that can evaluate some of its structures alone may offer
+    ``select(chosen)``, chosen being of shape [n_graphs], bool, which returns such a model; without
+    it the setting ``batch_fraction`` is not followed, and all structures are evaluated.
     """
 
     def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
@@ -63,7 +65,11 @@ class Point(NamedTuple):
 
 
 def evaluate_points(
-    structures: Structures, evaluate: Evaluate, wanted: Sequence[tuple[Tensor, bool]]
+    structures: Structures,
+    evaluate: Evaluate,
+    wanted: Sequence[tuple[Tensor, bool]],
+    *,
+    stack: bool = True,
 ) -> list[Point]:
     """Evaluate displaced points, in one call where the model can and they want the same.
 
@@ -71,12 +77,14 @@ def evaluate_points(
         structures: the undisplaced structures.
         evaluate: the model.
         wanted: displacement of each point, shape [n_atoms, 3], and whether it needs forces.
+        stack: whether one call may serve several points; their forces are then functions of all
+            positions together.
 
     Returns:
         The points, in the same order.
     """
     origin = structures.positions.detach()
-    stacked = getattr(evaluate, "stacked", None)
+    stacked = getattr(evaluate, "stacked", None) if stack else None
     need = [forces for _, forces in wanted]
     if stacked is not None and len(wanted) > 1 and len(set(need)) == 1:
         positions = (origin + torch.stack([shift for shift, _ in wanted])).requires_grad_()

@@ -9,6 +9,34 @@ from torch import Tensor
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Pairs of near atoms, each in both directions.
+
+    Attributes:
+        index: the two atoms of each pair, shape [2, n_pairs], int64.
+        shifts: what is added to the second atom's position minus the first's, periodic images,
+            shape [n_pairs, 3], angstrom.
+        radii: covalent radius of each atom, shape [n_atoms], angstrom.
+    """
+
+    index: Tensor
+    shifts: Tensor
+    radii: Tensor
+
+    def select(self, atoms: Tensor) -> Pairs:
+        """The pairs among some of the atoms, which are numbered anew.
+
+        Args:
+            atoms: those atoms, shape [n_atoms], bool; whole structures.
+        """
+        kept = atoms[self.index[0]]
+        number = torch.cumsum(atoms, 0) - 1
+        return Pairs(
+            index=number[self.index[:, kept]], shifts=self.shifts[kept], radii=self.radii[atoms]
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Structures:
     """A batch of structures as tensors.
 
@@ -24,6 +52,7 @@ class Structures:
         has_energy: graphs with a reference energy, shape [n_graphs], bool.
         forces: reference forces, shape [n_atoms, 3], eV/angstrom; any value where absent.
         has_forces: graphs with reference forces, shape [n_graphs], bool.
+        pairs: pairs of near atoms; read by the curvature loss alone.
     """
 
     positions: Tensor
@@ -34,6 +63,7 @@ class Structures:
     has_energy: Tensor | None = None
     forces: Tensor | None = None
     has_forces: Tensor | None = None
+    pairs: Pairs | None = None
 
     def __post_init__(self) -> None:
         n_atoms, n_graphs = self.positions.shape[0], self.n_graphs
@@ -65,3 +95,27 @@ class Structures:
         if mask is None:
             return torch.zeros(self.n_graphs, dtype=torch.bool, device=self.positions.device)
         return mask
+
+    def select(self, chosen: Tensor) -> Structures:
+        """Some of the structures, numbered anew.
+
+        Args:
+            chosen: those structures, shape [n_graphs], bool.
+        """
+        atoms = chosen[self.graph_index]
+        number = torch.cumsum(chosen, 0) - 1
+
+        def part(values: Tensor | None, kept: Tensor) -> Tensor | None:
+            return None if values is None else values[kept]
+
+        return Structures(
+            positions=self.positions[atoms],
+            graph_index=number[self.graph_index[atoms]],
+            n_graphs=int(chosen.sum()),
+            isolated=part(self.isolated, chosen),
+            energy=part(self.energy, chosen),
+            has_energy=part(self.has_energy, chosen),
+            forces=part(self.forces, atoms),
+            has_forces=part(self.has_forces, chosen),
+            pairs=None if self.pairs is None else self.pairs.select(atoms),
+        )

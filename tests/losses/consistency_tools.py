@@ -10,7 +10,7 @@ from potentials import Clusters, Energy, Model, exact_forces, morse, per_graph, 
 from torch import Tensor
 
 from piwsl_plugins.losses import Structures, consistency_penalties
-from piwsl_plugins.settings import TERMS, PiwslSettings
+from piwsl_plugins.settings import PAPER_TERMS, PiwslSettings
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "first": {"order": 1},
@@ -40,7 +40,7 @@ def penalties(
     structures: Structures,
     model: Model,
     displacements: tuple[Tensor, Tensor],
-    terms: tuple[str, ...] = TERMS,
+    terms: tuple[str, ...] = PAPER_TERMS,
     *,
     per_atom: bool = True,
 ) -> dict[str, Tensor]:

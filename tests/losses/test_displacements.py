@@ -14,8 +14,8 @@ from potentials import clusters, exact_forces, morse
 from torch import Tensor
 
 from piwsl_plugins.losses import Structures, draw_displacements, step_generator
-from piwsl_plugins.losses.consistency import draw_pair
 from piwsl_plugins.losses.displacements import adversarial_displacements, keep_fraction
+from piwsl_plugins.losses.step import draw_pair
 from piwsl_plugins.settings import PiwslSettings
 
 KINDS = ("ball", "shell", "cube")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from piwsl_plugins.losses import Structures, consistency_penalties, from_energy
-from piwsl_plugins.settings import TERMS, PiwslSettings
+from piwsl_plugins.settings import PAPER_TERMS, PiwslSettings
 
 GRAPHS = torch.tensor([0, 0, 0, 1, 1])
 
@@ -48,7 +48,7 @@ def penalties(settings: PiwslSettings, model: Stackable, *, stack: bool) -> dict
     assert forces is not None
     evaluate = model if stack else model.single
     return consistency_penalties(
-        settings, TERMS, structures, value, forces, evaluate, (shifts[0], shifts[1])
+        settings, PAPER_TERMS, structures, value, forces, evaluate, (shifts[0], shifts[1])
     )
 
 

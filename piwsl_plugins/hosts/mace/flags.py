@@ -9,13 +9,14 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from piwsl_plugins.settings import TERMS, MaceSettings
+from piwsl_plugins.settings import PAPER_TERMS, TERMS, MaceSettings
 
 PREFIX = "piwsl_"
 LOSSES: dict[str, tuple[str, ...]] = {
     "piwsl_taylor": ("taylor",),
     "piwsl_conservative": ("conservative",),
-    "piwsl": TERMS,
+    "piwsl": PAPER_TERMS,
+    "piwsl_curvature": ("curvature",),
 }
 """Names for ``--loss`` and the terms that each switches on."""
 
@@ -65,7 +66,8 @@ def settings_from(args: argparse.Namespace) -> MaceSettings:
         if term not in terms and values[f"{term}_weight"] is not None:
             raise ValueError(
                 f"--{PREFIX}{term}_weight {values[f'{term}_weight']} contradicts --loss "
-                f"{args.loss}, which has no {term} term; use --loss piwsl for both terms"
+                f"{args.loss}, which has no {term} term; choose a loss with it: "
+                + ", ".join(name for name, terms in LOSSES.items() if term in terms)
             )
     settings.check_terms(
         terms,

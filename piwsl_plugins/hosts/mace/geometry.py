@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from piwsl_plugins.hosts.mace import run
+from piwsl_plugins.losses import Pairs
+
+Data = dict[str, Tensor]
 
 
 def wrap_from_config(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -42,26 +45,77 @@ def wrap_from_config(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     return data
 
 
-def displaced_batch(batch: Any, positions: Tensor, cutoff: float) -> dict[str, Tensor]:
-    """The batch at displaced positions, with the complete neighbour list of that geometry.
+def tensors_of(batch: Any) -> Data:
+    """What a batch holds.
 
     Args:
         batch: MACE's batch, made while a PIWSL run was active.
-        positions: displaced positions, shape [n_atoms, 3], angstrom.
-        cutoff: the model's cutoff, angstrom.
-
-    Returns:
-        What MACE's models take.
 
     Raises:
         RuntimeError: the batch carries no neighbour list with a skin.
     """
-    data: dict[str, Tensor] = dict(batch.to_dict())
+    data: Data = dict(batch.to_dict())
     if "piwsl_edge_index" not in data:
         raise RuntimeError(
             "this batch has no neighbour list with a skin: it was made outside the PIWSL run, "
             "e.g. in a spawned data-loader process; train with --num_workers 0"
         )
+    return data
+
+
+def selected(data: Data, slices: dict[str, list[int]], chosen: Tensor) -> Data:
+    """Some of a batch's structures as a batch.
+
+    Args:
+        data: the batch's tensors.
+        slices: for each of them the rows at which each structure begins, and the last one's end.
+        chosen: those structures, shape [n_graphs], bool.
+    """
+    atoms = chosen[data["batch"]]
+    number = torch.cumsum(atoms, 0) - 1
+    part: Data = {}
+    for name, rows in slices.items():
+        values = data.get(name)
+        if not isinstance(values, Tensor):
+            continue
+        sizes = torch.tensor(rows, device=chosen.device).diff()
+        kept = chosen.repeat_interleave(sizes)
+        if "index" in name:
+            part[name] = number[values[:, kept]]
+        else:
+            part[name] = values[kept]
+    part["batch"] = (torch.cumsum(chosen, 0) - 1)[data["batch"][atoms]]
+    sizes = data["ptr"].diff()[chosen]
+    part["ptr"] = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    return part
+
+
+def pairs_of(data: Data, radii: Tensor) -> Pairs:
+    """The pairs of a batch's neighbour list with the skin.
+
+    Args:
+        data: the batch's tensors.
+        radii: covalent radius of each of the model's elements, shape [n_elements], angstrom.
+    """
+    return Pairs(
+        index=data["piwsl_edge_index"],
+        shifts=data["piwsl_shifts"],
+        radii=data["node_attrs"] @ radii.to(data["node_attrs"]),
+    )
+
+
+def displaced_batch(batch: Data, positions: Tensor, cutoff: float) -> Data:
+    """The batch at displaced positions, with the complete neighbour list of that geometry.
+
+    Args:
+        batch: the batch's tensors.
+        positions: displaced positions, shape [n_atoms, 3], angstrom.
+        cutoff: the model's cutoff, angstrom.
+
+    Returns:
+        What MACE's models take.
+    """
+    data = dict(batch)
     sender, receiver = data["piwsl_edge_index"]
     vectors = positions.detach()[receiver] - positions.detach()[sender] + data["piwsl_shifts"]
     near = torch.linalg.vector_norm(vectors, dim=-1) < cutoff
@@ -72,11 +126,11 @@ def displaced_batch(batch: Any, positions: Tensor, cutoff: float) -> dict[str, T
     return data
 
 
-def stacked_batch(batch: Any, positions: Tensor, cutoff: float) -> dict[str, Tensor]:
+def stacked_batch(batch: Data, positions: Tensor, cutoff: float) -> Data:
     """Several displaced copies of a batch as one batch.
 
     Args:
-        batch: MACE's batch, made while a PIWSL run was active.
+        batch: the batch's tensors.
         positions: displaced positions of each copy, shape [k, n_atoms, 3], angstrom.
         cutoff: the model's cutoff, angstrom.
 
@@ -84,9 +138,9 @@ def stacked_batch(batch: Any, positions: Tensor, cutoff: float) -> dict[str, Ten
         What MACE's models take, with k times the graphs.
     """
     copies = [displaced_batch(batch, copy, cutoff) for copy in positions]
-    n_atoms, n_graphs = positions.shape[1], batch.num_graphs
+    n_atoms, n_graphs = positions.shape[1], len(batch["ptr"]) - 1
     offset = {"edge_index": n_atoms, "batch": n_graphs, "ptr": n_atoms}
-    data: dict[str, Tensor] = {}
+    data: Data = {}
     for name, first in copies[0].items():
         if name.startswith("piwsl_"):
             continue

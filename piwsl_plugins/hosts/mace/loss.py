@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor
 
-from piwsl_plugins.hosts.mace.geometry import displaced_batch, stacked_batch
-from piwsl_plugins.losses import Structures, consistency_penalties, draw_pair, step_generator
+from piwsl_plugins.hosts.mace import seams
+from piwsl_plugins.hosts.mace.geometry import (
+    displaced_batch,
+    pairs_of,
+    selected,
+    stacked_batch,
+    tensors_of,
+)
+from piwsl_plugins.hosts.radii import covalent_radii_of
+from piwsl_plugins.losses import Structures, step_generator, step_penalties
 from piwsl_plugins.settings import PiwslSettings
 
 
@@ -30,21 +41,33 @@ class DisplacedModel:
         model: the bare model, also under DistributedDataParallel, whose gradient hooks sit on the
             parameters and whose reducer a second pass through the wrapper would reset.
         cutoff: its cutoff, angstrom.
-        batch: MACE's batch.
+        data: tensors of MACE's batch.
+        slices: rows of each structure in them, see :func:`selected`.
     """
 
-    def __init__(self, model: torch.nn.Module, cutoff: float, batch: Any) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        cutoff: float,
+        data: dict[str, Tensor],
+        slices: dict[str, list[int]] | None = None,
+    ) -> None:
         self.model = model
         self.cutoff = cutoff
-        self.batch = batch
+        self.data = data
+        self.slices = slices or {}
+
+    def select(self, chosen: Tensor) -> DisplacedModel:
+        """The model on some of the structures; chosen: shape [n_graphs], bool."""
+        return DisplacedModel(self.model, self.cutoff, selected(self.data, self.slices, chosen))
 
     def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
         """Energies and forces at positions of shape [n_atoms, 3]."""
-        return self._run(displaced_batch(self.batch, positions, self.cutoff), forces)
+        return self._run(displaced_batch(self.data, positions, self.cutoff), forces)
 
     def stacked(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
         """The same for positions of shape [k, n_atoms, 3], in one call."""
-        data = stacked_batch(self.batch, positions, self.cutoff)
+        data = stacked_batch(self.data, positions, self.cutoff)
         energy, gradient = self._run(data, forces)
         copies = len(positions)
         return energy.view(copies, -1), None if gradient is None else gradient.view_as(positions)
@@ -66,13 +89,17 @@ class Progress:
     def __init__(self) -> None:
         self.model: torch.nn.Module | None = None
         self.cutoff = math.nan
+        self.radii: Tensor | None = None  # of the model's elements, where a term asks for them
         self.step = 0
         self.rank = 0
         self.values: dict[str, Tensor | float] = {}
 
-    def bind(self, model: torch.nn.Module, *, step: int, rank: int) -> None:
+    def bind(self, model: torch.nn.Module, terms: Sequence[str], *, step: int, rank: int) -> None:
         """Tell the loss which model it acts on and at which optimiser step training starts."""
         self.model = model
+        if "curvature" in terms:
+            numbers = cast(Tensor, model.atomic_numbers)
+            self.radii = covalent_radii_of([chemical_symbols[int(number)] for number in numbers])
         self.cutoff = float(cast(Tensor, model.r_max))
         self.step = step
         self.rank = rank
@@ -148,16 +175,17 @@ class PiwslLoss(torch.nn.Module):
     ) -> dict[str, Tensor]:
         progress = self._progress
         structures, energy = structures_of(ref, pred)
-        generator = step_generator(self.settings.seed, step, progress.rank)
-        pair = draw_pair(self.settings, structures, energy, pred["forces"], generator)
-        return consistency_penalties(
+        data = tensors_of(ref)
+        if progress.radii is not None:
+            structures = dataclasses.replace(structures, pairs=pairs_of(data, progress.radii))
+        return step_penalties(
             self.settings,
             self.terms,
             structures,
             energy,
             pred["forces"],
-            DisplacedModel(model, progress.cutoff, ref),
-            pair,
+            DisplacedModel(model, progress.cutoff, data, seams.rows_of_structures(ref)),
+            step_generator(self.settings.seed, step, progress.rank),
         )
 
     def __repr__(self) -> str:

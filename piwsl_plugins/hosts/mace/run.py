@@ -197,7 +197,10 @@ def wrap_train(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         _active.check_statistics()
     progress = _active.progress
     first_step = arguments["start_epoch"] * len(arguments["train_loader"])
-    progress.bind(arguments["model"], step=first_step, rank=arguments.get("rank") or 0)
+    with plain_errors():
+        progress.bind(
+            arguments["model"], _active.terms, step=first_step, rank=arguments.get("rank") or 0
+        )
     arguments["logger"] = TermLogger(arguments["logger"], progress)
     return wrapped(*call.args, **call.kwargs)
 

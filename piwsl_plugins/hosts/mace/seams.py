@@ -176,3 +176,13 @@ def _resolve(module: ModuleType, dotted: str) -> Any:
     for part in dotted.split("."):
         found = getattr(found, part, None)
     return found
+
+
+def rows_of_structures(batch: Any) -> dict[str, list[int]]:
+    """Where each structure's rows begin in each tensor of MACE's batch, and the last one's end."""
+    slices: dict[str, list[int]] | None = getattr(batch, "__slices__", None)
+    if slices is None:
+        raise SeamError(
+            "MACE's batch does not say which rows are whose; report this to piwsl-plugins"
+        )
+    return slices

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_
 from nequip.data.transforms import NeighborListPruneTransform, NeighborListTransform
 from nequip.nn.utils import with_edge_vectors_
 from torch import Tensor
 
 from piwsl_plugins.hosts.nequip import seams
+from piwsl_plugins.losses import Pairs
 
 Batch = dict[str, Tensor]
 
@@ -46,10 +48,55 @@ def trimmed(batch: Batch, positions: Tensor, cutoff: float) -> Batch:
     for key in data:
         if key == AtomicDataDict.EDGE_INDEX_KEY:
             data[key] = data[key][:, near]
-        elif seams.is_edge_field(key):
+        elif seams.field_type(key) == "edge":
             data[key] = data[key][near]
     data[AtomicDataDict.POSITIONS_KEY] = positions
     return data
+
+
+def selected(batch: Batch, chosen: Tensor) -> Batch:
+    """Some of a batch's structures as a batch.
+
+    Args:
+        batch: NequIP's batch.
+        chosen: those structures, shape [n_graphs], bool.
+
+    Returns:
+        Their fields; what is neither an atom's, a pair's nor a structure's is left out.
+    """
+    atoms = chosen[batch[AtomicDataDict.BATCH_KEY]]
+    pairs = atoms[batch[AtomicDataDict.EDGE_INDEX_KEY][0]]
+    kept = {"graph": chosen, "node": atoms, "edge": pairs}
+    part = {}
+    for key, values in batch.items():
+        kind = seams.field_type(key)
+        if key == AtomicDataDict.EDGE_INDEX_KEY:
+            part[key] = (torch.cumsum(atoms, 0) - 1)[values[:, pairs]]
+        elif key == AtomicDataDict.BATCH_KEY:
+            part[key] = (torch.cumsum(chosen, 0) - 1)[values[atoms]]
+        elif kind in kept and key != AtomicDataDict.EDGE_TRANSPOSE_PERM_KEY:
+            part[key] = values[kept[kind]]
+    return part
+
+
+def pairs_of(batch: Batch, radii: Tensor) -> Pairs:
+    """The pairs of a batch's neighbour list.
+
+    Args:
+        batch: NequIP's batch.
+        radii: covalent radius of each atom type, shape [n_types], angstrom.
+    """
+    index = batch[AtomicDataDict.EDGE_INDEX_KEY]
+    positions = batch[AtomicDataDict.POSITIONS_KEY].detach()
+    vectors = with_edge_vectors_(
+        {**batch, AtomicDataDict.POSITIONS_KEY: positions}, with_lengths=False
+    )[AtomicDataDict.EDGE_VECTORS_KEY]
+    types = batch[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
+    return Pairs(
+        index=index,
+        shifts=vectors - (positions[index[1]] - positions[index[0]]),
+        radii=radii.to(positions)[types],
+    )
 
 
 class DisplacedModel:
@@ -87,6 +134,11 @@ class DisplacedModel:
             energy.view(len(positions), -1),
             None if gradient is None else gradient.view_as(positions),
         )
+
+    def select(self, chosen: Tensor) -> DisplacedModel:
+        """The model on some of the structures; chosen: shape [n_graphs], bool."""
+        part = selected(self.batch, chosen)
+        return DisplacedModel(self.call, part, self.cutoff, self.energies_only)
 
     def _run(self, data: Batch, forces: bool) -> tuple[Tensor, Tensor | None]:
         if forces:

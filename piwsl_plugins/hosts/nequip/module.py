@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,8 +22,12 @@ from torch import Tensor
 from piwsl_plugins.hosts.nequip import geometry, seams
 from piwsl_plugins.hosts.nequip.data import count_labels
 from piwsl_plugins.hosts.nequip.loss import PREFIX, active_terms, with_weights
-from piwsl_plugins.losses import Structures, consistency_penalties, draw_pair, step_generator
+from piwsl_plugins.hosts.radii import covalent_radii_of
+from piwsl_plugins.losses import Structures, step_generator, step_penalties
 from piwsl_plugins.settings import RunSettings
+
+HALF = 0.5
+"""Share of the batch up to which forces are cheaper evaluated twice than for the whole of it."""
 
 
 class PiwslMixin:
@@ -56,6 +62,10 @@ class PiwslMixin:
         self._piwsl_cutoff = max(float(seams.model_cutoffs(model).max()) for model in models)
         with seams.plain_errors():
             self.piwsl_terms = self._checked_terms()
+            self._piwsl_radii = None
+            if "curvature" in self.piwsl_terms:
+                self._piwsl_radii = covalent_radii_of(next(iter(models)).type_names)
+        self._piwsl_skips_forces = self._skips_forces()
 
     def _checked_terms(self: Any) -> tuple[str, ...]:
         settings, name = self.piwsl_settings, type(self).__name__
@@ -141,27 +151,45 @@ class PiwslMixin:
         positions = inputs[AtomicDataDict.POSITIONS_KEY].detach()
         if settings.second_order == "hessian":  # NequIP's forces are a function of these
             positions = positions.requires_grad_()
-        output = dict(evaluate(geometry.trimmed(inputs, positions, self._piwsl_cutoff)))
-        energy, forces = geometry.total_energy(output), output[AtomicDataDict.FORCE_KEY]
+        energies_only = partial(seams.energies_only, self.model)
+        own_batch = geometry.trimmed(inputs, positions, self._piwsl_cutoff)
+        with energies_only() if self._piwsl_skips_forces else nullcontext():
+            output = dict(evaluate(own_batch))
+        energy, forces = geometry.total_energy(output), output.get(AtomicDataDict.FORCE_KEY)
         factor = settings.schedule(self.trainer.global_step)
         if factor == 0.0:
             zero = 0.0 * energy
             return output | {PREFIX + term: zero for term in self.piwsl_terms}
         structures = structures_of(inputs, positions)
+        if self._piwsl_radii is not None:
+            pairs = geometry.pairs_of(inputs, self._piwsl_radii)
+            structures = dataclasses.replace(structures, pairs=pairs)
         batch = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        generator = step_generator(settings.seed, batch, self.global_rank)
-        penalties = consistency_penalties(
+        penalties = step_penalties(
             settings,
             self.piwsl_terms,
             structures,
             energy,
             forces,
-            geometry.DisplacedModel(
-                evaluate, inputs, self._piwsl_cutoff, partial(seams.energies_only, self.model)
-            ),
-            draw_pair(settings, structures, energy, forces, generator),
+            geometry.DisplacedModel(evaluate, inputs, self._piwsl_cutoff, energies_only),
+            step_generator(settings.seed, batch, self.global_rank),
         )
         return output | {PREFIX + term: factor * values for term, values in penalties.items()}
+
+    def _skips_forces(self: Any) -> bool:
+        """Whether it is cheaper to leave out the batch's forces, which nothing else reads.
+
+        They are then evaluated for the chosen structures alone, beside the displaced ones.
+        """
+        settings = self.piwsl_settings
+        metrics = [self.loss, *([self.train_metrics] if self.train_metrics is not None else [])]
+        return bool(
+            settings.displacement != "adversarial"
+            and settings.batch_fraction <= HALF
+            and self.piwsl_terms
+            and not seams.is_compiled(self.model)
+            and all(seams.reads_energies_alone(entries) for entries in metrics)
+        )
 
 
 def structures_of(batch: dict[str, Tensor], positions: Tensor) -> Structures:

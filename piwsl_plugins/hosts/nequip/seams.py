@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from nequip.data import AtomicDataDict
 from nequip.data._key_registry import get_field_type
 from nequip.nn import ForceStressOutput
 from nequip.nn.embedding.utils import cutoff_partialdict_to_tensor
@@ -49,9 +50,18 @@ def plain_errors() -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def is_edge_field(key: str) -> bool:
-    """Whether a key of a batch has one row a pair."""
-    return bool(get_field_type(key, error_on_unregistered=False) == "edge")
+def field_type(key: str) -> str | None:
+    """What a key of a batch has one row for: ``graph``, ``node``, ``edge``, or None if unknown."""
+    kind: str | None = get_field_type(key, error_on_unregistered=False)
+    return kind
+
+
+def reads_energies_alone(metrics: Any) -> bool:
+    """Whether no entry of a ``MetricsManager``, PIWSL terms left out, reads more than energies."""
+    fields = [
+        entry.field for name, entry in metrics.entries.items() if not hasattr(metrics[name], "term")
+    ]
+    return all(getattr(field, "field", None) == AtomicDataDict.TOTAL_ENERGY_KEY for field in fields)
 
 
 def force_outputs(model: torch.nn.Module) -> list[Any]:

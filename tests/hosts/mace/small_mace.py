@@ -47,6 +47,7 @@ def make_items(
     *,
     r_max: float = 4.0,
     labels: Sequence[dict[str, Any]] | None = None,
+    elements: Sequence[int] = ELEMENTS,
 ) -> list[Any]:
     """Make MACE's ``AtomicData`` of structures.
 
@@ -54,11 +55,12 @@ def make_items(
         frames: structures.
         r_max: cutoff, angstrom.
         labels: per frame, any of ``energy`` and ``forces``; an absent one has weight 0.
+        elements: atomic numbers of the model's elements.
     """
     from mace.data import AtomicData, Configuration
     from mace.tools import AtomicNumberTable
 
-    table = AtomicNumberTable(list(ELEMENTS))
+    table = AtomicNumberTable(list(elements))
     items = []
     for number, atoms in enumerate(frames):
         given = labels[number] if labels else {}

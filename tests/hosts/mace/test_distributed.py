@@ -16,8 +16,8 @@ from processes import end_process_of_group
 from small_mace import make_batch, make_model, molecules
 from torch.nn.parallel import DistributedDataParallel
 
-from piwsl_plugins.hosts.mace import loss as loss_module
 from piwsl_plugins.hosts.mace import run, seams
+from piwsl_plugins.losses import step
 from piwsl_plugins.settings import MaceSettings
 
 PROCESSES = 2
@@ -40,7 +40,7 @@ def one_step(frames: list[Any], labels: list[dict[str, Any]], *, rank: int, para
     model = make_model()
     called = DistributedDataParallel(model) if parallel else model
     loss = active.wrap(WeightedEnergyForcesLoss(1000.0, 10.0))
-    active.progress.bind(model, step=0, rank=rank)
+    active.progress.bind(model, active.terms, step=0, rank=rank)
     value = loss(pred=called(batch.to_dict(), training=True), ref=batch)
     value.backward()
     run._active = None
@@ -54,7 +54,7 @@ def worker(rank: int, folder: str, labels: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     seams.install()
-    loss_module.draw_pair = fixed_pair
+    step.draw_pair = fixed_pair
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES
     )
@@ -76,7 +76,7 @@ def test_two_processes_train_as_one(
     if not forces_on_second_rank:
         labels[1] = {"energy": labels[1]["energy"]}
     torch.multiprocessing.spawn(worker, (str(tmp_path), labels), nprocs=PROCESSES)
-    monkeypatch.setattr(loss_module, "draw_pair", fixed_pair)
+    monkeypatch.setattr(step, "draw_pair", fixed_pair)
     value, gradients = one_step(molecules(), labels, rank=0, parallel=False)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(PROCESSES)]
     mean = torch.stack([found for found, _ in ranks]).mean()

@@ -33,6 +33,7 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
     changed = {
         "taylor_weight": "3.0",
         "conservative_weight": "4.0",
+        "curvature_weight": "0.3",
         "order": "1",
         "second_order": "hessian",
         "displacement": "cube",
@@ -41,6 +42,7 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
         "base_loss": "universal",
         "max_displacement": "0.02",
         "fraction": "0.5",
+        "batch_fraction": "0.25",
         "tolerance": "12.0",
         "huber_delta": "0.5",
         "warmup": "10",
@@ -51,7 +53,8 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
     words = [f"--piwsl_{field.name}"] + ([changed] if changed is not None else [])
     if field.name == "huber_delta":
         words += ["--piwsl_penalty", "huber"]
-    settings = flags.settings_from(arguments("--loss", "piwsl", *words))
+    loss = "piwsl_curvature" if field.name == "curvature_weight" else "piwsl"
+    settings = flags.settings_from(arguments("--loss", loss, *words))
     found = getattr(settings, field.name)
     assert found != field.default
     assert str(found) == (changed if changed is not None else "True")
@@ -68,6 +71,9 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
         (["--piwsl_every", "0"], r"every: got 0, expected a whole number >= 1"),
         (["--piwsl_warmup", "-5"], r"warmup: got -5"),
         (["--piwsl_order", "1", "--piwsl_second_order", "hessian"], r"only read with .*order 2"),
+        (["--loss", "piwsl_curvature", "--piwsl_order", "1"], r"order 1 acts on the Taylor and"),
+        (["--loss", "piwsl_curvature", "--piwsl_tolerance", "3"], r"tolerance 3\.0 acts on the"),
+        (["--piwsl_curvature_weight", "1"], r"choose a loss with it: piwsl_curvature$"),
         (["--piwsl_huber_delta", "1"], r"only read with --piwsl_penalty huber"),
     ],
 )

@@ -13,7 +13,7 @@ from geometries import displaced
 from small_mace import crystals, make_batch, make_model, molecules
 
 from piwsl_plugins.hosts.mace import run
-from piwsl_plugins.hosts.mace.geometry import displaced_batch
+from piwsl_plugins.hosts.mace.geometry import displaced_batch, tensors_of
 
 RADIAL = [
     {},
@@ -42,7 +42,7 @@ def test_energy_of_the_displaced_geometry_equals_a_fresh_evaluation(
         moved = displaced(frames, length, seed)
         batch = make_batch(frames)
         positions = torch.tensor(np.concatenate([atoms.positions for atoms in moved]))
-        inside = energies(model, displaced_batch(batch, positions, 4.0))
+        inside = energies(model, displaced_batch(tensors_of(batch), positions, 4.0))
         fresh = energies(model, make_batch(moved).to_dict())
         torch.testing.assert_close(inside, fresh, rtol=0, atol=1e-6)
 
@@ -74,4 +74,4 @@ def test_maces_own_neighbour_list_is_left_as_it_was(start: Callable[..., run.Run
 def test_a_batch_without_the_skin_is_refused() -> None:
     batch = make_batch(molecules())
     with pytest.raises(RuntimeError, match="num_workers 0"):
-        displaced_batch(batch, batch.positions, 4.0)
+        displaced_batch(tensors_of(batch), batch.positions, 4.0)

@@ -9,11 +9,13 @@ import ase
 import numpy as np
 import pytest
 import torch
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
 from small_mace import crystals, make_batch, make_model, molecules
 
 from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.hosts.mace.loss import PiwslLoss, interaction_energy
-from piwsl_plugins.losses import ConsistencyLoss, Structures
+from piwsl_plugins.losses import ConsistencyLoss, Pairs, Structures
 
 LABELS: list[dict[str, Any]] = [
     {"energy": -1000.0, "forces": np.full((6, 3), 0.1)},
@@ -29,7 +31,7 @@ def base_loss() -> Any:
 
 def make_loss(active: run.Run, model: Any, step: int = 0) -> PiwslLoss:
     loss = active.wrap(base_loss())
-    active.progress.bind(model, step=step, rank=0)
+    active.progress.bind(model, active.terms, step=step, rank=0)
     return loss
 
 
@@ -38,24 +40,16 @@ def predict(model: Any, batch: Any, *, training: bool = True) -> Any:
 
 
 def core_means(
-    active: run.Run, model: Any, frames: Sequence[ase.Atoms], batch: Any, step: int
+    active: run.Run,
+    model: Any,
+    frames: Sequence[ase.Atoms],
+    batch: Any,
+    step: int,
+    **options: Any,
 ) -> dict[str, torch.Tensor]:
     """The same terms from the core alone: every geometry gets a neighbour list of its own."""
-
-    def evaluate(
-        positions: torch.Tensor, *, forces: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        moved = [atoms.copy() for atoms in frames]
-        begin = 0
-        for atoms in moved:
-            atoms.positions = positions.detach()[begin : begin + len(atoms)].numpy()
-            begin += len(atoms)
-        fresh = make_batch(moved).to_dict()
-        fresh["positions"] = positions
-        output = model(fresh, training=True, compute_force=True)
-        return output["energy"], output["forces"]
-
     isolated = [not atoms.pbc.any() for atoms in frames]
+    pairs = pairs_by_hand(active, frames) if "curvature" in active.terms else None
     structures = Structures(
         positions=batch.positions.detach(),
         graph_index=batch.batch,
@@ -65,9 +59,50 @@ def core_means(
         has_energy=batch.energy_weight > 0,
         forces=batch.forces,
         has_forces=batch.forces_weight > 0,
+        pairs=pairs,
     )
     core = ConsistencyLoss(active.settings, active.terms)
-    return core(structures, evaluate, step=step)[1]
+    return core(structures, model_on(model, frames, **options), step=step)[1]
+
+
+def model_on(model: Any, frames: Sequence[ase.Atoms], **options: Any) -> Any:
+    """MACE's model on displaced copies of frames, or of some of them; options of the batch."""
+
+    def evaluate(
+        positions: torch.Tensor, *, forces: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        moved = [atoms.copy() for atoms in frames]
+        begin = 0
+        for atoms in moved:
+            atoms.positions = positions.detach()[begin : begin + len(atoms)].numpy()
+            begin += len(atoms)
+        fresh = make_batch(moved, **options).to_dict()
+        fresh["positions"] = positions
+        output = model(fresh, training=True, compute_force=True)
+        return output["energy"], output["forces"]
+
+    def select(chosen: torch.Tensor) -> Any:
+        some = [frames[int(number)] for number in chosen.nonzero()]
+        return model_on(model, some, **options)
+
+    evaluate.select = select  # type: ignore[attr-defined]
+    return evaluate
+
+
+def pairs_by_hand(active: run.Run, frames: Sequence[ase.Atoms]) -> Pairs:
+    """All pairs within the cutoff and the skin, found by ASE."""
+    index, shifts, begin = [], [], 0
+    for atoms in frames:
+        i, j, vectors = neighbor_list("ijD", atoms, 4.0 + active.settings.skin)
+        index.append(np.stack([i, j]) + begin)
+        shifts.append(vectors - (atoms.positions[j] - atoms.positions[i]))
+        begin += len(atoms)
+    numbers = np.concatenate([atoms.numbers for atoms in frames])
+    return Pairs(
+        index=torch.tensor(np.concatenate(index, axis=1)),
+        shifts=torch.tensor(np.concatenate(shifts)),
+        radii=torch.tensor(covalent_radii[numbers]),
+    )
 
 
 VARIANTS = [
@@ -79,6 +114,9 @@ VARIANTS = [
     ("piwsl", "--piwsl_displacement", "adversarial", "--piwsl_penalty", "absolute"),
     ("piwsl_conservative", "--piwsl_displacement", "cube", "--piwsl_tolerance", "1.0"),
     ("piwsl", "--piwsl_fraction", "0.5", "--piwsl_penalty", "huber"),
+    ("piwsl", "--piwsl_batch_fraction", "0.5"),
+    ("piwsl", "--piwsl_batch_fraction", "0.5", "--piwsl_second_order", "hessian"),
+    ("piwsl_taylor", "--piwsl_batch_fraction", "0.3", "--piwsl_order", "1"),
 ]
 
 
@@ -104,6 +142,40 @@ def test_each_term_equals_the_core_on_the_same_numbers(
         weighted = weighted + loss.weights[term] * mean
     base = active.progress.values["base_loss"]
     torch.testing.assert_close(total, base + weighted, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("words", [(), ("--piwsl_batch_fraction", "0.5")])
+def test_the_curvature_term_equals_the_core(
+    start: Callable[..., run.Run], words: tuple[str, ...]
+) -> None:
+    active = start("--loss", "piwsl_curvature", *words)
+    elements = (1, 6, 8)
+    chain = ase.Atoms("CH2", [[0, 0, 0], [0.0, 0.9, 0.7], [0.0, -0.9, 0.7]])
+    chain.set_cell([1.7, 9.0, 9.0])
+    chain.pbc = (True, False, False)
+    frames = [*molecules(), chain]
+    model = make_model(num_elements=3, atomic_numbers=list(elements), atomic_energies=np.zeros(3))
+    batch = make_batch(frames, elements=elements)
+    loss = make_loss(active, model, step=3)
+    total = loss(pred=predict(model, batch), ref=batch)
+    (mean,) = core_means(active, model, frames, batch, 3, elements=elements).values()
+    assert mean > 0
+    found = active.progress.values["piwsl_curvature"]
+    torch.testing.assert_close(found, mean.detach(), rtol=1e-7, atol=1e-18)
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    expected = torch.autograd.grad(loss.weights["curvature"] * mean, parameters, allow_unused=True)
+    for gradient, right in zip(gradients, expected, strict=True):
+        if right is not None:
+            torch.testing.assert_close(gradient, right, rtol=1e-7, atol=1e-12)
+
+
+def test_curvature_is_refused_for_elements_whose_bonds_it_does_not_know(
+    start: Callable[..., run.Run],
+) -> None:
+    active = start("--loss", "piwsl_curvature")
+    with pytest.raises(ValueError, match=r"the model has Na, Mg, Cl; use the taylor"):
+        make_loss(active, make_model())
 
 
 def test_gradients_equal_the_cores(start: Callable[..., run.Run]) -> None:

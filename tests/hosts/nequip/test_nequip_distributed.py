@@ -25,7 +25,7 @@ from small_nequip import (
 )
 
 from piwsl_plugins.hosts.nequip import PiwslASEDataModule, PiwslLightningModule
-from piwsl_plugins.hosts.nequip import module as module_of_hosts
+from piwsl_plugins.losses import step
 
 PROCESSES = 2
 FRAMES = 4
@@ -78,7 +78,7 @@ def worker(rank: int, folder: str, port: int) -> None:
     os.environ.update({name: str(value) for name, value in place.items()})
     torch.set_num_threads(1)
     set_global_state()
-    module_of_hosts.draw_pair = fixed_pair
+    step.draw_pair = fixed_pair
     for name, labels in CASES:
         kind = {"DDPStrategy": DDPStrategy, "SimpleDDPStrategy": SimpleDDPStrategy}[name]
         strategy = kind(process_group_backend="gloo", timeout=TIMEOUT)
@@ -115,7 +115,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_as_one(
     ranks: Path, monkeypatch: pytest.MonkeyPatch, labels: str, strategy: str
 ) -> None:
-    monkeypatch.setattr(module_of_hosts, "draw_pair", fixed_pair)
+    monkeypatch.setattr(step, "draw_pair", fixed_pair)
     logged, gradients = one_step(ranks / f"{labels}.xyz", labels)
     assert all(logged[f"piwsl_{term}"] > 0 for term in ("taylor", "conservative"))
     assert any(gradient.abs().max() > 0 for gradient in gradients.values())
