@@ -8,11 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.md.velocitydistribution import (
-    MaxwellBoltzmannDistribution,
-    Stationary,
-    ZeroRotation,
-)
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 
@@ -97,23 +92,24 @@ def constant_energy(
         ranges: Distances to the nearest neighbour in the data, as of `neighbour_ranges`.
         steps: Number of steps.
         timestep: Femtoseconds.
-        temperature: Of the initial velocities, kelvin; at rest and, if not periodic, not turning.
+        temperature: Of the initial velocities, kelvin, before the common translation and, if not
+            periodic, rotation of several atoms are taken out.
         seed: Seed of the velocities.
         progress: Called after each step.
     """
     atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
-    rng = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
-    Stationary(atoms)
-    if not atoms.pbc.any() and len(atoms) > 1:
-        ZeroRotation(atoms)
+    _thermalise(atoms, temperature, np.random.default_rng(seed))
     atoms.calc = calculator
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
     energies = [float(atoms.get_total_energy()) / len(atoms)]
     reason = None
     for step in range(1, steps + 1):
-        dynamics.step()
-        energy = float(atoms.get_total_energy()) / len(atoms)
+        try:
+            dynamics.step()
+            energy = float(atoms.get_total_energy()) / len(atoms)
+        except Exception as error:  # whatever a calculator raises far from what it knows
+            reason = f"the model failed: {error}"
+            break
         if not np.isfinite(energy):
             reason = "the energy is not a finite number"
         elif step % LOOK_EVERY == 0 or step == steps:
@@ -139,6 +135,21 @@ def constant_energy(
         exploded_at=None if reason is None else 1e-3 * timestep * step,
         reason=reason,
     )
+
+
+def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+    """Draw momenta of a temperature, less the common translation and, if not periodic, rotation."""
+    masses = atoms.get_masses()[:, None]
+    momenta = np.sqrt(units.kB * temperature * masses) * rng.normal(size=(len(atoms), 3))
+    if len(atoms) > 1:
+        momenta -= masses * momenta.sum(axis=0) / masses.sum()
+    if len(atoms) > 1 and not atoms.pbc.any():
+        arms = atoms.positions - atoms.get_center_of_mass()
+        inertia = np.sum(masses * arms**2) * np.eye(3) - (masses * arms).T @ arms
+        # the inverse that leaves out the axis of a linear molecule
+        turning = np.linalg.pinv(inertia, rcond=1e-9) @ np.cross(arms, momenta).sum(axis=0)
+        momenta -= masses * np.cross(turning, arms)
+    atoms.set_momenta(momenta)
 
 
 def _strange_neighbour(atoms: Atoms, ranges: Ranges) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from piwsl_plugins import __version__
 from piwsl_plugins.evaluation import jobs
@@ -22,7 +23,14 @@ from piwsl_plugins.evaluation.reference import named_calculator
 from piwsl_plugins.evaluation.training_logs import TrainingLog, find_log, read_log
 from piwsl_plugins.hosts.calculators import HOSTS, MODULES, ModelFile, identify, is_importable
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 JSON, HTML = "evaluation.json", "report.html"
+LEARNING_COLUMNS = (
+    *("dataset", "host", "method", "train_size", "seed", "budget_s", "test"),
+    *("energy_rmse_mev", "force_rmse_mev_per_angstrom"),
+)
 
 
 def evaluate(chosen: argparse.Namespace, stage: Stage) -> None:
@@ -147,7 +155,8 @@ def training_logs(
     return {name: None if path is None else read_log(path) for name, path in found.items()}
 
 
-def _learning_curves(path: Path | None) -> list[dict[str, str]] | None:
+def _learning_curves(path: Path | None) -> Figure | None:
+    """The figure of a table, drawn at once: a table that cannot be used is told at the start."""
     if path is None:
         return None
     import csv
@@ -158,7 +167,18 @@ def _learning_curves(path: Path | None) -> list[dict[str, str]] | None:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ValueError(f"--learning-curves {path}: the table is empty")
-    return rows
+    missing = [column for column in LEARNING_COLUMNS if column not in rows[0]]
+    if missing:
+        raise ValueError(
+            f"--learning-curves {path}: there is no column {', '.join(missing)}; "
+            f"the table has {', '.join(rows[0])}"
+        )
+    try:
+        module = importlib.import_module("piwsl_plugins.evaluation.learning_curves")
+        figure: Figure = module.learning_curves(rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"--learning-curves {path}: {error}") from error
+    return figure
 
 
 def _reference_curvatures(
@@ -222,7 +242,7 @@ def _write(
     content: dict[str, Any],
     measured: Mapping[str, Measured],
     logs: Mapping[str, TrainingLog | None],
-    curves: list[dict[str, str]] | None,
+    curves: Figure | None,
 ) -> None:
     """Write numbers and report, and print the table."""
     from rich.console import Console

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from piwsl_plugins.hosts.calculators import MODULES
@@ -12,7 +13,8 @@ from piwsl_plugins.hosts.calculators import MODULES
 def named_files(words: Sequence[str], what: str) -> dict[str, Path]:
     """Files by name, from words of the form FILE or NAME=FILE.
 
-    A name that is not given is the file's stem, with its folder where two would be the same.
+    A name that is not given is the file's stem, with its folder, and then a number, where two would
+    be the same.
 
     Args:
         words: The words.
@@ -36,6 +38,7 @@ def named_files(words: Sequence[str], what: str) -> dict[str, Path]:
         chosen = given_name or _stem(path)
         if given_name is None and stems.count(chosen) > 1:
             chosen = f"{path.absolute().parent.name}/{chosen}"
+            chosen = next(n for n in _numbered(chosen) if n not in files)
         if chosen in files:
             raise ValueError(
                 f"two {what} are called '{chosen}': {files[chosen]} and {path}; "
@@ -43,6 +46,12 @@ def named_files(words: Sequence[str], what: str) -> dict[str, Path]:
             )
         files[chosen] = path
     return files
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The name itself, and then with numbers."""
+    yield name
+    yield from (f"{name} ({number})" for number in count(2))
 
 
 def _stem(path: Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from piwsl_plugins.evaluation import report_figures as draw
 from piwsl_plugins.evaluation.comparison import Floats
 from piwsl_plugins.evaluation.measure import Measured
-from piwsl_plugins.evaluation.tables import Section, by_config_type, by_element, overview
+from piwsl_plugins.evaluation.tables import by_config_type, by_element, overview
 from piwsl_plugins.evaluation.training_logs import TrainingLog
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def render(
     content: Mapping[str, Any],
     measured: Mapping[str, Measured],
     logs: Mapping[str, TrainingLog | None],
-    learning: list[dict[str, str]] | None,
+    learning: Figure | None,
 ) -> str:
     """The whole page.
 
@@ -58,7 +58,7 @@ def render(
         content: What stands in evaluation.json.
         measured: Numbers and arrays by model.
         logs: Training log of each model, or None.
-        learning: Rows of a table of learning curves, or None.
+        learning: Learning curves, or None.
     """
     import jinja2
 
@@ -86,7 +86,11 @@ def render(
         },
         training=[_training(name, log) for name, log in logs.items() if log is not None],
         without_log=[name for name, log in logs.items() if log is None],
-        learning=None if learning is None else _learning(learning),
+        learning=(
+            None
+            if learning is None
+            else picture(learning, "", "Test errors against the number of training frames")
+        ),
     )
 
 
@@ -226,13 +230,3 @@ def _training(name: str, log: TrainingLog) -> dict[str, Any]:
     figure = draw.training_curves(log)
     shown = picture(figure, "", f"Loss terms and validation errors of {name} against epochs")
     return {"name": name, "path": str(log.path), "picture": shown}
-
-
-def _learning(rows: list[dict[str, str]]) -> Picture:
-    # late: only this option needs it
-    from piwsl_plugins.evaluation.learning_curves import learning_curves
-
-    return picture(learning_curves(rows), "", "Test errors against the number of training frames")
-
-
-__all__ = ["Picture", "Section", "picture", "render"]

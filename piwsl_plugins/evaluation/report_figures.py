@@ -21,22 +21,31 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5
 DASHES = ("-", "--", ":", "-.")
 #: Above this many points a cloud is drawn as pixels.
 MANY = 500
-WIDTH = 9.0
+#: Inches: of a figure that fills the page, and above each row of panels.
+WIDTH, ROW_GAP = 10.0, 0.12
 
 
-def _grid(count: int, *, height: float, most: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with as many panels as wanted, up to three beside one another."""
+def _grid(count: int, *, height: float, most: int = 4) -> tuple[Figure, list[Axes]]:
+    """A figure with as many panels as wanted; what finds no room in a row follows in threes."""
     # late: reading numbers needs no matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = min(count, most)
+    columns = count if count <= most else min(most, 3)
     rows = -(-count // columns)
-    figure = Figure(figsize=(WIDTH * columns / most, height * rows), layout="constrained")
+    width = WIDTH * columns / max(columns, min(most, 3))
+    layout = ConstrainedLayoutEngine(h_pad=ROW_GAP)
+    figure = Figure(figsize=(width, height * rows), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False)
     panels: list[Axes] = list(grid.flat)
     for unused in panels[count:]:
         unused.remove()
     return figure, panels[:count]
+
+
+def _is_leftmost(axes: Axes) -> bool:
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -47,12 +56,13 @@ def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _parity_panel(
-    axes: Axes, reference: Floats, predicted: Floats, style: Mapping[str, Any], slope: float | None
+    axes: Axes,
+    cloud: tuple[Floats, Floats],
+    span: Floats,
+    style: Mapping[str, Any],
+    slope: float | None,
 ) -> None:
-    low = float(min(reference.min(), predicted.min()))
-    high = float(max(reference.max(), predicted.max()))
-    margin = 0.05 * (high - low) or 1.0
-    span = np.array([low - margin, high + margin])
+    reference, predicted = cloud
     axes.plot(span, span, color="0.6", linewidth=1.0, zorder=1)
     axes.scatter(
         reference,
@@ -66,14 +76,20 @@ def _parity_panel(
     )
     if slope is not None:
         axes.plot(span, slope * span, color="0.15", linewidth=1.2, dashes=(5, 3), zorder=3)
-        axes.text(0.04, 0.96, f"slope {slope:.3f}", transform=axes.transAxes, va="top", fontsize=9)
+        axes.text(
+            *(0.04, 0.96, f"slope {slope:.3f}"),
+            transform=axes.transAxes,
+            va="top",
+            fontsize=9,
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
+        )
     axes.set(xlim=span, ylim=span, box_aspect=1.0)
 
 
 def parity(
     clouds: Mapping[str, tuple[Floats, Floats]], what: str, slopes: Mapping[str, float | None]
 ) -> Figure:
-    """Predicted against reference values, one panel a model.
+    """Predicted against reference values, one panel a model, on one scale.
 
     Args:
         clouds: Reference and predicted values by model, one-dimensional.
@@ -81,14 +97,18 @@ def parity(
         slopes: Slope through the origin by model, drawn where there is one.
     """
     styles = _styles(list(clouds))
-    figure, panels = _grid(len(clouds), height=3.3)
-    for axes, (name, (reference, predicted)) in zip(panels, clouds.items(), strict=True):
-        _parity_panel(axes, reference, predicted, styles[name], slopes.get(name))
+    everything = np.concatenate([values for cloud in clouds.values() for values in cloud])
+    low, high = float(everything.min()), float(everything.max())
+    margin = 0.05 * (high - low) or 1.0
+    span = np.array([low - margin, high + margin])
+    figure, panels = _grid(len(clouds), height=3.6 if len(clouds) != 4 else 3.0)
+    for axes, (name, cloud) in zip(panels, clouds.items(), strict=True):
+        _parity_panel(axes, cloud, span, styles[name], slopes.get(name))
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(f"reference {what}", fontsize=9)
         axes.tick_params(labelsize=8)
-    for axes in panels[::3]:
-        axes.set_ylabel(f"predicted {what}", fontsize=9)
+        if _is_leftmost(axes):
+            axes.set_ylabel(f"predicted {what}", fontsize=9)
     return figure
 
 
@@ -148,7 +168,7 @@ def error_histograms(
 def _legend(figure: Figure, axes: Axes) -> None:
     """One legend above all panels, where no line can cross it."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(4, 100 // (8 + max(len(label) for label in labels))))
+    columns = max(1, min(6, 110 // (8 + max(len(label) for label in labels))))
     figure.legend(
         handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=8
     )
@@ -177,9 +197,7 @@ def slopes(found: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> Figur
         axes.set_title(what, fontsize=10)
         axes.tick_params(labelsize=8)
         axes.set_yticks(range(len(names)), list(reversed(names)))
-    for number, axes in enumerate(panels):
-        if number % 3:
-            axes.tick_params(labelleft=False)
+        axes.tick_params(labelleft=_is_leftmost(axes))
     return figure
 
 
@@ -207,7 +225,7 @@ def training_curves(log: TrainingLog) -> Figure:
         log: What its host wrote.
     """
     sides: list[tuple[str, Mapping[str, Curve]]] = [
-        ("training loss", log.loss),
+        ("training loss" + ("" if log.weighted else ", terms without coefficients"), log.loss),
         ("validation error", log.validation),
     ]
     drawn = [(title, curves) for title, curves in sides if curves]

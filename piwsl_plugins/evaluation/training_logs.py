@@ -33,11 +33,13 @@ class TrainingLog:
     Attributes:
         path: The log.
         loss: Epochs, and the mean over each, of every term of the training loss.
+        weighted: Whether the terms bear their weights, as they add up to the loss.
         validation: Epochs and validation errors.
     """
 
     path: Path
     loss: dict[str, Curve]
+    weighted: bool
     validation: dict[str, Curve]
 
 
@@ -118,7 +120,8 @@ def _read_mace(path: Path) -> TrainingLog:
             for key, name in MACE_ERRORS.items():
                 if record.get(key) is not None:
                     validation.add(name + suffix, epoch, float(record[key]))
-    return TrainingLog(path=path, loss=loss.curves(), validation=validation.curves())
+    curves = loss.curves()
+    return TrainingLog(path=path, loss=curves, weighted=True, validation=validation.curves())
 
 
 def _mace_terms(record: Mapping[str, float]) -> dict[str, float]:
@@ -152,7 +155,8 @@ def _read_nequip(path: Path) -> TrainingLog:
                     elif kind == "val0_epoch" and term in NEQUIP_ERRORS:
                         validation.add(NEQUIP_ERRORS[term], epoch, float(text))
     loss = epochs.curves() or steps.curves()
-    return TrainingLog(path=path, loss=loss, validation=validation.curves())
+    # NequIP does not log the coefficients, which schedulers may change
+    return TrainingLog(path=path, loss=loss, weighted=False, validation=validation.curves())
 
 
 def _nequip_term(term: str) -> str:
