@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 FORM = re.compile(r"(?P<module>\w+(\.\w+)*)\.(?P<name>\w+)(:(?P<arguments>\{.*\}))?", re.DOTALL)
@@ -37,7 +38,7 @@ def named_calculator(spec: str) -> Calculator:
         made = getattr(importlib.import_module(match["module"]), match["name"])(**arguments)
     except Exception as error:  # whatever a module, or a calculator, raises when it is made
         raise ValueError(f"--reference {spec}: {type(error).__name__}: {error}") from error
-    if not hasattr(made, "get_forces") and not hasattr(made, "get_property"):
+    if isinstance(made, Atoms) or not hasattr(made, "get_potential_energy"):
         raise ValueError(f"--reference {spec}: this is no ASE calculator but {type(made).__name__}")
     calculator: Calculator = made
     return calculator
