@@ -8,6 +8,7 @@ import io
 import pickletools
 import warnings
 import zipfile
+import zlib
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +90,13 @@ def identify(path: Path) -> ModelFile:
         raise ValueError(f"{path}: the file is empty; {EXPECTED}")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: this is not a file of PyTorch; {EXPECTED}")
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        pickles = [name for name in names if name.endswith("data.pkl") and name.count("/") == 1]
-        texts = _texts(archive.read(pickles[0])) if pickles else set()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            pickles = [name for name in names if name.endswith("data.pkl") and name.count("/") == 1]
+            texts = _texts(archive.read(pickles[0])) if pickles else set()
+    except (zipfile.BadZipFile, zlib.error, ValueError) as error:
+        raise ValueError(f"{path}: the file is damaged: {error}") from error
     found = _kind(names, texts)
     if found is None:
         raise ValueError(f"{path}: {_not_a_model(path, texts)}")
