@@ -73,22 +73,60 @@ def check_without_package(
     np.testing.assert_allclose(found["forces"], reference["forces"], rtol=0.0, atol=1e-9)
 
 
-def test_a_packaged_model_is_the_checkpoint(
-    checkpoint: Path, reference: dict[str, Any], data: dict[str, Any], bare: BareEnvironment
-) -> None:
+@pytest.fixture(scope="module")
+def package(checkpoint: Path) -> Path:
     model = checkpoint.with_name("out.nequip.zip")
     command = [*NEQUIP_PACKAGE, "build", str(checkpoint), str(model)]
     done = execute(command, checkpoint.parent)
     assert done.returncode == 0, done.stderr
-    check_without_package(bare, data, model, reference)
+    return model
+
+
+def test_a_packaged_model_is_the_checkpoint(
+    package: Path, reference: dict[str, Any], data: dict[str, Any], bare: BareEnvironment
+) -> None:
+    check_without_package(bare, data, package, reference)
+
+
+def evaluate(folder: Path, data: dict[str, Any], *models: Path) -> dict[str, Any]:
+    """Numbers of `piwsl evaluate`, by the model's file."""
+    few = str(data["data.split_dataset.file_path"])
+    words = ["--data", few, "--probes", "1", "--nve-steps", "10", "--output", str(folder)]
+    command = [PYTHON, "-m", "piwsl_plugins", "evaluate", *map(str, models), *words]
+    done = execute(command, folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["models"]
+    return {Path(model["file"]).name: model for model in found.values()}
+
+
+def test_the_evaluation_measures_checkpoint_and_package_alike(
+    checkpoint: Path, package: Path, data: dict[str, Any], tmp_path: Path
+) -> None:
+    found = evaluate(tmp_path / "report", data, checkpoint, package)
+    assert [model["kind"] for model in found.values()] == ["checkpoint", "package"]
+    assert all(model["dtype"] == "float64" for model in found.values())
+    one, two = (model["test_sets"]["few"]["energy_mev"]["rmse"] for model in found.values())
+    assert one == pytest.approx(two, rel=1e-9)
+    assert found["best.ckpt"]["test_sets"]["few"]["force_mev_per_angstrom"] is None
+    assert found["best.ckpt"]["finite_differences"]["max_error_mev_per_angstrom"] < 0.01
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "metrics.csv" in page
 
 
 @pytest.mark.slow
 def test_a_compiled_model_is_the_checkpoint(
-    checkpoint: Path, reference: dict[str, Any], data: dict[str, Any], bare: BareEnvironment
+    checkpoint: Path,
+    reference: dict[str, Any],
+    data: dict[str, Any],
+    bare: BareEnvironment,
+    tmp_path: Path,
 ) -> None:
     model = checkpoint.with_name("out.nequip.pt2")
     how = ["--mode", "aotinductor", "--device", "cpu", "--target", "ase"]
     done = execute([*NEQUIP_COMPILE, str(checkpoint), str(model), *how], checkpoint.parent)
     assert done.returncode == 0, done.stderr
     check_without_package(bare, data, model, reference)
+    (found,) = evaluate(tmp_path / "report", data, model).values()
+    assert found["kind"] == "compiled (AOTInductor)"
+    assert found["dtype"] == "float64"
