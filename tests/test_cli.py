@@ -20,6 +20,7 @@ def test_help_names_the_commands() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: piwsl ")
     assert "mace-train" in done.stdout
+    assert "evaluate" in done.stdout
 
 
 def test_version_is_the_packages() -> None:

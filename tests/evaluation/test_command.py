@@ -5,39 +5,31 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stand_in
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
-from ase.calculators.lj import LennardJones
 from ase.io import write
 
 from piwsl_plugins.cli import main
 from piwsl_plugins.evaluation import evaluate, jobs
-from piwsl_plugins.hosts.calculators import LoadedModel, ModelFile
+from piwsl_plugins.hosts.calculators import LoadedModel
 
-ELEMENTS = frozenset({"C", "H", "O", "Cu"})
 FAST = ("--probes", "2", "--nve-steps", "12")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with data, in which a file *.model is EMT, or Lennard-Jones for soft.model."""
-
-    def load(model: ModelFile, **_: Any) -> LoadedModel:
-        calculator = LennardJones() if model.path.stem == "soft" else EMT()
-        return LoadedModel(calculator, "float64", ELEMENTS)
-
-    for module in (evaluate, jobs):
-        monkeypatch.setattr(module, "identify", lambda path: ModelFile(path, "MACE", "model"))
-    monkeypatch.setattr(evaluate, "is_importable", lambda host: True)
-    monkeypatch.setattr(jobs, "load", load)
-    monkeypatch.setattr(jobs, "versions", lambda host: {"mace-torch": "0"})
+    """A folder with data, and with files that stand for models."""
+    stand_in.install(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
-    for name in ("good.model", "soft.model"):
+    for name in ("good.model", "soft.model", "absent.model", "other.ckpt", "absent.ckpt"):
         (tmp_path / name).touch()
     molecules = [molecule(name) for name in ("CH4", "CH4", "H2O", "CO")]
     crystals = [bulk("Cu", cubic=True) for _ in range(2)]
@@ -196,11 +188,69 @@ def test_a_model_that_diverges_is_named_with_the_frame(
             if "O" in self.atoms.symbols:
                 self.results["energy"] = float("nan")
 
-    loaded = LoadedModel(Diverged(), None, ELEMENTS)
+    loaded = LoadedModel(Diverged(), None, stand_in.ELEMENTS)
     monkeypatch.setattr(jobs, "load", lambda *_, **__: loaded)
     assert run("good.model", "--data", "molecules.xyz") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "model 'good': molecules.xyz: the predicted energy of frame 2" in error
+
+
+@pytest.fixture
+def other_python(folder: Path) -> Path:
+    """A virtual environment with NequIP, of which nothing but the program is there."""
+    program = folder / "venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    own = [sys.executable, stand_in.__file__]
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(own)} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_model_of_the_other_host_is_measured_by_the_other_python(
+    folder: Path, other_python: Path
+) -> None:
+    words = ("--data", "molecules.xyz", "--reference", "ase.calculators.emt.EMT", *FAST)
+    assert run("other.ckpt", "good.model", *words, "--environment", "nequip=venv") == 0
+    other, good = read(folder)["models"].values()
+    assert (other["host"], good["host"]) == ("NequIP", "MACE")
+    for key in ("test_sets", "curvature", "loops", "finite_differences", "nve"):
+        assert other[key] == good[key]  # the same calculator: handed over to the last digit
+
+
+def test_a_reference_model_may_be_the_other_hosts(folder: Path, other_python: Path) -> None:
+    words = ("--data", "molecules.xyz", "--reference", "other.ckpt", *FAST)
+    assert run("good.model", *words, "--environment", f"nequip={other_python}") == 0
+    assert read(folder)["models"]["good"]["curvature"]["slope"] == pytest.approx(1.0)
+
+
+def test_an_error_in_the_other_python_is_told_once(
+    folder: Path, other_python: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data", "molecules.xyz", "--environment", "nequip=venv")
+    assert run("absent.ckpt", *words) == 2
+    error = capfd.readouterr().err
+    assert error.count("error: ") == 1
+    assert "absent.ckpt: it is not there" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "NequIP is not installed here, and 'other' needs it; name the virtual environment"),
+        (["--environment", f"nequip={sys.executable}"], "nequip is not installed there"),
+        (["--environment", "nequip=good.model"], "this is no Python that runs"),
+    ],
+)
+def test_an_environment_without_the_host_is_named(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(jobs, "LOOK", jobs.LOOK.replace("bool(found(sys.argv[1]))", "False"))
+    assert run("other.ckpt", "--data", "molecules.xyz", *words) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])

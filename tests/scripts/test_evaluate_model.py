@@ -12,6 +12,7 @@ import pytest
 from ase.calculators.emt import EMT
 
 from piwsl_plugins.evaluation import beside_labels, compare
+from piwsl_plugins.hosts.calculators import ModelFile
 
 
 def test_both_halves_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +38,12 @@ def test_both_halves_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     one = compare(frames, EMT())
     for name in ("n_atoms", "energies", "reference_energies", "forces", "reference_forces"):
         np.testing.assert_array_equal(getattr(two, name), getattr(one, name))
+
+
+def test_a_model_of_another_host_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ModelFile(tmp_path / "a.ckpt", "NequIP", "checkpoint")
+    monkeypatch.setattr(evaluate_model.calculators, "identify", lambda path: found)
+    with pytest.raises(ValueError, match="a checkpoint file of NequIP, not of MACE"):
+        evaluate_model.load("MACE", found.path)
