@@ -82,7 +82,7 @@ class PiwslSettings:
         "fraction of the atoms of a structure that is displaced, at least one atom",
     )
     batch_fraction: float = _setting(
-        1.0,
+        0.3,
         "fraction of a batch's structures, drawn anew in each step, that the terms are evaluated "
         "on, at least one; their mean stands for that of the batch",
     )
