@@ -35,10 +35,13 @@ class Run(ABC):
         epochs: Number of epochs that it shall make.
         programs: Folder of the host's programs, ``bin`` of its environment; left out, that of this
             Python.
+        variables: Environment variables that it needs.
         wall_clock: Seconds from start to end, import and final evaluation included; 0 until then.
         epoch: Last epoch that is known to have ended, counted from 0; -1 before.
         validation: Validation errors of total energies so far, eV.
         peak_memory_mb: Peak resident memory so far, MB; None where the system does not tell.
+        cpu_samples: Readings of the clock and of the run's CPU time, seconds; none where the system
+            does not tell.
     """
 
     host: ClassVar[str]
@@ -50,10 +53,12 @@ class Run(ABC):
     root: Path
     epochs: int
     programs: Path = field(default_factory=lambda: Path(sys.executable).parent)
+    variables: Mapping[str, str] = field(default_factory=dict)
     wall_clock: float = 0.0
     epoch: int = -1
     validation: list[float] = field(default_factory=list, repr=False)
     peak_memory_mb: float | None = None
+    cpu_samples: list[tuple[float, float]] = field(default_factory=list, repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _started: float = field(default=0.0, repr=False)
 
@@ -71,6 +76,11 @@ class Run(ABC):
     @abstractmethod
     def milliseconds_a_step(self) -> float:
         """Mean time of an optimiser step, ms; NaN where it is not known yet."""
+
+    @property
+    @abstractmethod
+    def epoch_times(self) -> list[float]:
+        """Readings of the clock, seconds: before the first epoch, and after each that has ended."""
 
     @abstractmethod
     def read_progress(self) -> None:
@@ -118,7 +128,7 @@ class Run(ABC):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.root,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, **self.variables},
             )
 
     def poll(self) -> bool:
@@ -130,6 +140,9 @@ class Run(ABC):
         if self._process is None:
             raise RuntimeError(f"the run '{self.label}' was not started")
         self.peak_memory_mb = peak_memory(self._process.pid) or self.peak_memory_mb
+        used = cpu_seconds(self._process.pid)
+        if used is not None:
+            self.cpu_samples.append((time.time(), used))
         status = self._process.poll()
         self.read_progress()
         if status is None:
@@ -191,6 +204,16 @@ def peak_memory(pid: int) -> float | None:
         return None
     sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
     return int(sizes[0]) / 1024 if sizes else None
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU time of a process and its threads so far, s, on Linux; None elsewhere or at its end."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    ended = fields[0] in "ZX"
+    return None if ended else sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from host_runs import Run
+
+#: Lines of MACE's log before the first epoch and after each.
+EPOCH = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) INFO: (?:Initial|Epoch \d+): head: ", re.MULTILINE
+)
 
 
 @dataclass(kw_only=True)
@@ -45,6 +52,14 @@ class MaceRun(Run):
         """Mean time of an optimiser step, ms; NaN before the first."""
         seconds, steps = self.step_seconds
         return 1000.0 * seconds / steps if steps else float("nan")
+
+    @property
+    def epoch_times(self) -> list[float]:
+        """Readings of the clock, seconds: before the first epoch, and after each that has ended."""
+        if not self.output.exists():
+            return []
+        text = self.output.read_text(encoding="utf-8", errors="replace")
+        return [datetime.fromisoformat(found).timestamp() for found in EPOCH.findall(text)]
 
     def read_progress(self) -> None:
         """Take over the new lines of MACE's results file."""

@@ -17,6 +17,9 @@ from piwsl_plugins import datasets
 #: NequIP's validation error of total energies, eV, in its logs.
 VALIDATION = "val0_epoch/total_energy_rmse"
 ADAPTER = "piwsl_plugins.hosts.nequip.Piwsl"
+#: What :func:`with_clock` adds to a run, and where the module stands.
+CLOCK, CLOCK_FILE = "epoch_clock.EpochClock", "epoch_times.txt"
+CLOCK_VARIABLES = {"PYTHONPATH": str(Path(__file__).resolve().parent)}
 
 
 @dataclass(kw_only=True)
@@ -52,6 +55,12 @@ class NequipRun(Run):
         text = self.output.read_text(encoding="utf-8", errors="replace")
         found = re.search(r"\|\s*run_training_batch\s*\|\s*([-+.\de]+)\s*\|", text)
         return 1000.0 * float(found[1]) if found else float("nan")
+
+    @property
+    def epoch_times(self) -> list[float]:
+        """Readings of the clock, seconds, of a config :func:`with_clock`; none without."""
+        path = self.root / self.folder / CLOCK_FILE
+        return [float(line) for line in path.read_text().split()] if path.exists() else []
 
     def read_progress(self) -> None:
         """Read the CSV log again if it has grown; NequIP writes it every hundred steps or so."""
@@ -101,6 +110,21 @@ def plain_config(config: dict[str, Any]) -> dict[str, Any]:
         data["_target_"] = f"nequip.data.datamodule.{own_names.get(name, name)}"
         data.pop("piwsl", None)
     return plain
+
+
+def with_clock(config: dict[str, Any]) -> dict[str, Any]:
+    """The same training with a callback that tells when each epoch ended.
+
+    Args:
+        config: A config; its run needs ``CLOCK_VARIABLES``.
+
+    Returns:
+        A new config.
+    """
+    timed = copy.deepcopy(config)
+    path = f"${{hydra:runtime.output_dir}}/{CLOCK_FILE}"
+    timed["trainer"]["callbacks"].append({"_target_": CLOCK, "path": path})
+    return timed
 
 
 def plain_loss(loss: dict[str, Any]) -> dict[str, Any]:

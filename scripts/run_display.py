@@ -44,7 +44,7 @@ def train(runs: Sequence[Run], console: Console, at_once: int = 2) -> None:
                 if run in running or run.wall_clock:
                     bars.start_task(tasks[run.label])
                     done = run.epochs if run.wall_clock else run.epoch + 1
-                    bars.update(tasks[run.label], completed=done, state=_state(run))
+                    bars.update(tasks[run.label], completed=done, state=state_of(run))
                 if run.wall_clock:
                     bars.stop_task(tasks[run.label])
 
@@ -64,17 +64,19 @@ def _until_all_end(runs: Sequence[Run], console: Console, at_once: int) -> Itera
         now = time.monotonic()
         if not console.is_terminal and (now - told > QUIET_INTERVAL or some_ended):
             told = now
-            lines = (f"{run.label}: {_line(run)}" for run in runs if run not in waiting)
+            lines = (f"{run.label}: {line(run)}" for run in runs if run not in waiting)
             console.print("; ".join(lines), soft_wrap=True, markup=False)
         yield running
 
 
-def _line(run: Run) -> str:
+def line(run: Run) -> str:
+    """How far a run is: its epoch and its last validation error."""
     how_far = "done" if run.wall_clock else f"epoch {run.epoch + 1}/{run.epochs}"
-    return f"{how_far}, {_state(run)}"
+    return f"{how_far}, {state_of(run)}"
 
 
-def _state(run: Run) -> str:
+def state_of(run: Run) -> str:
+    """The last validation error of a run."""
     if not run.validation:
         return "starting"
     return f"validation error {1000.0 * run.validation[-1]:.1f} meV"
