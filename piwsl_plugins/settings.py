@@ -115,7 +115,7 @@ class PiwslSettings:
         unit="steps",
     )
     every: int = _setting(
-        1,
+        2,
         "apply the terms on every k-th optimiser step, with k-fold weight",
         unit="steps",
     )

@@ -96,7 +96,7 @@ def test_the_defaults_are_the_recommended_method() -> None:
     settings = PiwslSettings()
     assert (settings.order, settings.second_order) == (2, "trapezoid")
     assert settings.anchor == "prediction"
-    assert (settings.warmup, settings.every, settings.fraction) == (0, 1, 1.0)
+    assert (settings.warmup, settings.every, settings.fraction) == (0, 2, 1.0)
     assert settings.tolerance == 0.0
 
 
@@ -250,9 +250,9 @@ def test_a_weight_is_what_was_set_or_a_share_of_the_hosts_energy_weight(term: st
 
 
 def test_the_warm_up_rises_linearly_to_one_and_stays() -> None:
-    settings = PiwslSettings(warmup=4)
+    settings = PiwslSettings(warmup=4, every=1)
     assert [settings.schedule(step) for step in range(7)] == [0.25, 0.5, 0.75, 1, 1, 1, 1]
-    assert [PiwslSettings().schedule(step) for step in range(3)] == [1, 1, 1]
+    assert [PiwslSettings().schedule(step) for step in range(4)] == [2, 0, 2, 0]
 
 
 def test_every_kth_step_counts_k_fold_from_the_first_on() -> None:

@@ -150,7 +150,7 @@ class ConsistencyLoss(torch.nn.Module):
         >>> import torch
         >>> from piwsl_plugins.losses import ConsistencyLoss, Structures, from_energy
         >>> from piwsl_plugins.settings import PiwslSettings
-        >>> loss = ConsistencyLoss(PiwslSettings(order=1, taylor_weight=1.0), ("taylor",))
+        >>> loss = ConsistencyLoss(PiwslSettings(order=1, taylor_weight=0.5), ("taylor",))
         >>> positions = torch.zeros(2, 3, dtype=torch.float64)
         >>> atoms = Structures(positions=positions, graph_index=torch.tensor([0, 0]), n_graphs=1)
         >>> model = from_energy(lambda r: r.square().sum().reshape(1))
