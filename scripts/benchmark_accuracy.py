@@ -15,6 +15,7 @@ results.csv, summary.md and learning_curves.png in ``--output`` are of all recor
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from benchmark_jobs import Job
 from benchmark_methods import HOSTS, Method, read
 from benchmark_plan import Benchmark, Case
 from benchmark_records import rows, write_table
+from benchmark_summary import summary
 from host_runs import RunFailedError
 from rich.console import Console
 
@@ -213,6 +215,26 @@ def train(chosen: argparse.Namespace, made: Benchmark) -> None:
         campaign(jobs, console, chosen.at_once, "runs")
 
 
+def report(made: Benchmark) -> None:
+    """Write results.csv, summary.md and, where matplotlib is, learning_curves.png; tell of them."""
+    table = rows(made.folder / "records")
+    write_table(made.folder / "results.csv", table)
+    text = summary(table)
+    (made.folder / "summary.md").write_text(text, encoding="utf-8")
+    console.print(text, markup=False, soft_wrap=True)
+    names = ["results.csv", "summary.md"]
+    if any(row["status"] == "done" for row in table):
+        if importlib.util.find_spec("matplotlib") is None:
+            console.print("no figure: pip install 'piwsl-plugins[evaluation]' brings matplotlib")
+        else:
+            from piwsl_plugins.evaluation.figures import save
+            from piwsl_plugins.evaluation.learning_curves import learning_curves
+
+            save(learning_curves(table, title=made.dataset), made.folder / "learning_curves.png")
+            names.append("learning_curves.png")
+    console.print(f"{made.folder}: {', '.join(names)}", soft_wrap=True, markup=False)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmark.
 
@@ -224,16 +246,13 @@ def main(words: Sequence[str] | None = None) -> int:
         made = benchmark(chosen)
         if not chosen.report_only:
             train(chosen, made)
-        table = rows(made.folder / "records")
-        write_table(made.folder / "results.csv", table)
+        report(made)
     except (ValueError, FileNotFoundError, RunFailedError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on")
         return 130
-    failed = sum(row["status"] == "failed" for row in table)
-    console.print(f"{made.folder / 'results.csv'}: {len(table)} rows, {failed} of failed runs")
     return 0
 
 

@@ -19,6 +19,7 @@ MACE_OWN = ("name", "work_dir", "train_file", "valid_file", "valid_fraction", "t
 MACE_LOSSES: dict[tuple[str, ...], str] = {
     ("taylor",): "piwsl_taylor",
     ("conservative",): "piwsl_conservative",
+    ("curvature",): "piwsl_curvature",
 }
 #: Factor by which MACE's learning rate falls over a run.
 MACE_DECAY = 0.02

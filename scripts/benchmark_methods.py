@@ -30,7 +30,7 @@ from piwsl_plugins.settings import TERMS, RunSettings, unknown_name
 
 FOLDER = Path(__file__).with_name("methods")
 HOSTS = ("mace", "nequip")
-WEIGHTS = ("taylor_weight", "conservative_weight")
+WEIGHTS = tuple(f"{term}_weight" for term in TERMS)
 LABELS = ("given", "energies", "forces", "all_forces")
 """Which labels a method is for: whatever ``--forces`` gives; energies alone; energies and some
 forces at least; the forces of all frames, whatever ``--forces`` says."""

@@ -126,14 +126,16 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         shared = {**record["run"], **record.get("training", {}), "status": record["status"]}
+        if "reason" in record:
+            shared["reason"] = record["reason"]
         for name, errors in (record.get("tests") or {"": {}}).items():
             found.append({"test": name, **shared, **errors})
     return sorted(found, key=_order)
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    budget = row.get("budget_s")
-    return (row["host"], row["test"], row["train_size"], budget or 0, row["method"], row["seed"])
+    first = (row["host"], row["test"], row["train_size"], row.get("budget_s") or 0.0)
+    return (*first, not row["baseline"], row["method"], row["seed"])
 
 
 def write_table(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
