@@ -20,7 +20,7 @@ PAPER_TERMS = ("taylor", "conservative")
 """The two losses of arXiv:2408.05215."""
 TERMS = (*PAPER_TERMS, "curvature")
 
-DEFAULT_WEIGHT_RATIO = {"taylor": 0.05, "conservative": 0.05, "curvature": 1e-4}
+DEFAULT_WEIGHT_RATIO = {"taylor": 0.05, "conservative": 0.05, "curvature": 3e-5}
 """Weight of a term where none is given, as a fraction of the host's energy weight."""
 
 
