@@ -1,8 +1,12 @@
-"""How good a model is: errors, softening and figures, for any model that ASE can call.
+"""How good a model is: errors, softening, conservation and figures, for any model that ASE can call.
 
 `compare` evaluates frames with a calculator (`predict` and `beside_labels` are its halves, for two
-processes), `summarise` gives every figure of merit at once, and `piwsl_plugins.evaluation.figures`
-(which needs matplotlib) draws.
+processes), `summarise` gives the main figures of merit at once, and
+`piwsl_plugins.evaluation.figures` (which needs matplotlib) draws.
+
+``piwsl evaluate`` (`command` reads its words, `evaluate` does the work, `jobs` hands models to
+another Python, `report` writes the page) measures all that there is: `accuracy`, `curvature` and
+`secants`, `loops`, `finite_differences` and `dynamics`, each for any calculator of ASE's.
 """
 
 from piwsl_plugins.evaluation.comparison import Comparison

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,12 +176,29 @@ def main(arguments: Sequence[str]) -> int:
         return _told(lambda stage: run_handed_over(Path(arguments[1]), stage))
     chosen = parser().parse_args(arguments)
 
+    found: dict[str, Any] = {}
+
     def run(stage: Stage) -> None:
         from piwsl_plugins.evaluation.evaluate import evaluate
 
-        evaluate(chosen, stage)
+        found.update(evaluate(chosen, stage))
 
-    return _told(run)
+    status = _told(run)
+    if status == 0:  # once the bar is gone, which would take it to stderr
+        _show(found["models"], chosen.output)
+    return status
+
+
+def _show(models: Mapping[str, Any], folder: Path) -> None:
+    """Print the table, and where the report is."""
+    from rich.console import Console
+
+    from piwsl_plugins.evaluation.evaluate import HTML, JSON
+    from piwsl_plugins.evaluation.tables import terminal_table
+
+    console = Console()
+    console.print(terminal_table(models, console.width))
+    print(f"{folder / HTML}\n{folder / JSON}")
 
 
 def _told(run: Callable[[Stage], None]) -> int:

@@ -33,12 +33,15 @@ LEARNING_COLUMNS = (
 )
 
 
-def evaluate(chosen: argparse.Namespace, stage: Stage) -> None:
+def evaluate(chosen: argparse.Namespace, stage: Stage) -> dict[str, Any]:
     """Measure the models and write the report.
 
     Args:
         chosen: The command line, as `command.parser` reads it.
         stage: Told of every step, for a progress bar.
+
+    Returns:
+        What stands in evaluation.json.
 
     Raises:
         ValueError: Something that was given cannot be used; the message says what and why.
@@ -85,6 +88,7 @@ def evaluate(chosen: argparse.Namespace, stage: Stage) -> None:
         "models": {name: found.numbers for name, found in measured.items()},
     }
     _write(chosen.output, content, measured, logs, curves)
+    return content
 
 
 def _check_libraries() -> None:
@@ -224,6 +228,8 @@ def _measure(
             found |= jobs.measure_elsewhere(pythons[host], its, reference)
         else:
             found |= jobs.measure_here(its, sets, reference, stage)
+    for name, model in models.items():
+        found[name].numbers["file"] = str(model.path)  # as it was given
     return {name: found[name] for name in models}
 
 
@@ -244,18 +250,12 @@ def _write(
     logs: Mapping[str, TrainingLog | None],
     curves: Figure | None,
 ) -> None:
-    """Write numbers and report, and print the table."""
-    from rich.console import Console
-
+    """Write numbers and report."""
     from piwsl_plugins.evaluation.report import render
-    from piwsl_plugins.evaluation.tables import terminal_table
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / JSON, content)
     (folder / HTML).write_text(render(content, measured, logs, curves), encoding="utf-8")
-    console = Console()
-    console.print(terminal_table(content["models"], console.width))
-    print(f"{folder / HTML}\n{folder / JSON}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -202,7 +202,7 @@ def slopes(found: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> Figur
 
 
 def nve_energies(trajectories: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """Total energy against time.
+    """Total energy against time, faint, and its running mean over a twentieth of the time.
 
     Args:
         trajectories: Times, ps, and energies less the first, eV per atom, by model.
@@ -210,7 +210,11 @@ def nve_energies(trajectories: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     figure, (axes,) = _grid(1, height=3.0, most=1)
     for name, (times, energies) in trajectories.items():
         style = _styles(list(trajectories))[name]
-        axes.plot(times, 1000.0 * energies, linewidth=0.9, label=name, **style)
+        axes.plot(times, 1000.0 * energies, linewidth=0.6, alpha=0.35, color=style["color"])
+        window = len(times) // 20 + 1
+        mean = np.convolve(energies, np.full(window, 1.0 / window), mode="valid")
+        shown = times[window // 2 :][: len(mean)]
+        axes.plot(shown, 1000.0 * mean, linewidth=1.8, label=name, **style)
     axes.set_xlabel("time (ps)", fontsize=9)
     axes.set_ylabel("E − E(0) (meV/atom)", fontsize=9)
     axes.tick_params(labelsize=8)
