@@ -1,4 +1,4 @@
-"""How good a model is: errors, softening, conservation and figures, for any model that ASE can call.
+"""How good a model is: errors, softening, conservation, figures, for any model that ASE can call.
 
 `compare` evaluates frames with a calculator (`predict` and `beside_labels` are its halves, for two
 processes), `summarise` gives the main figures of merit at once, and
