@@ -156,7 +156,7 @@ def _add_report(group: argparse._ArgumentGroup) -> None:
         "--learning-curves",
         type=Path,
         metavar="CSV",
-        help="table of errors over training set sizes, drawn in the report",
+        help="table of errors by host, method, train_size and seed, drawn in the report",
     )
 
 

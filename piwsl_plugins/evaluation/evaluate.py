@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 JSON, HTML = "evaluation.json", "report.html"
-LEARNING_COLUMNS = (
-    *("dataset", "host", "method", "train_size", "seed", "budget_s", "test"),
-    *("energy_rmse_mev", "force_rmse_mev_per_angstrom"),
-)
+#: Without these, rows of a table of learning curves say nothing.
+LEARNING_COLUMNS = ("host", "method", "train_size", "seed")
 
 
 def evaluate(chosen: argparse.Namespace, stage: Stage) -> dict[str, Any]:
@@ -165,6 +162,8 @@ def _learning_curves(path: Path | None) -> Figure | None:
         return None
     import csv
 
+    from piwsl_plugins.evaluation.learning_curves import learning_curves
+
     if not path.is_file():
         raise ValueError(f"--learning-curves {path}: there is no such file")
     with path.open(encoding="utf-8", newline="") as file:
@@ -178,11 +177,9 @@ def _learning_curves(path: Path | None) -> Figure | None:
             f"the table has {', '.join(rows[0])}"
         )
     try:
-        module = importlib.import_module("piwsl_plugins.evaluation.learning_curves")
-        figure: Figure = module.learning_curves(rows)
+        return learning_curves(rows)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"--learning-curves {path}: {error}") from error
-    return figure
 
 
 def _reference_curvatures(

@@ -122,6 +122,16 @@ def test_a_reference_calculator_gives_the_slope_of_curvatures(folder: Path) -> N
     assert soft["curvature"]["slope"] != pytest.approx(1.0, rel=0.1)
 
 
+def test_learning_curves_stand_in_the_page_where_there_is_a_table(folder: Path) -> None:
+    rows = ["host,method,train_size,seed,force_rmse_mev_per_angstrom"]
+    rows += [f"mace,plain,{size},1,{1000 / size}" for size in (50, 100)]
+    (folder / "curves.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    words = ("good.model", "--data", "molecules.xyz", "--quick", "--learning-curves")
+    assert run(*words, "curves.csv") == 0
+    page = (folder / "piwsl-evaluation" / "report.html").read_text(encoding="utf-8")
+    assert '<h2 id="learning">' in page
+
+
 def test_quick_leaves_out_what_takes_long(folder: Path) -> None:
     assert run("good.model", "--data", "molecules.xyz", "--quick") == 0
     (good,) = read(folder)["models"].values()
