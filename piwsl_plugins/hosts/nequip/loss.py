@@ -49,13 +49,13 @@ class _Mean(Metric):  # type: ignore[misc]
 class PiwslTerm(_Mean):
     """One PIWSL term, as a metric of NequIP's without a ``field``.
 
-    The penalties l(R) of the batch's structures (eV^2, or eV for ``penalty: absolute``, per atom
-    as NequIP's ``PerAtomModifier`` counts) come from a PIWSL training module, which puts them
+    The penalties l(R) of the batch's structures come from a PIWSL training module, which puts them
     into the model's output; the metric is their mean, times the factor of ``warmup`` and
-    ``every``.
+    ``every``. With ``penalty: squared`` they are in eV^2 per atom, as NequIP's ``PerAtomModifier``
+    counts, and in (eV/angstrom)^2 for ``curvature``.
 
     Args:
-        term: ``taylor`` or ``conservative``.
+        term: ``taylor``, ``conservative`` or ``curvature``.
 
     Raises:
         ValueError: another term.
@@ -127,13 +127,13 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
 
     Missing labels (NaN) are left out, frame by frame. The names of the entries, for schedulers
     and monitors, are ``per_atom_energy_mse`` (or ``total_energy_mse``), ``forces_mse`` and
-    ``stress_mse`` as NequIP's factories have them, ``piwsl_taylor`` and ``piwsl_conservative``.
+    ``stress_mse`` as NequIP's factories have them, and ``piwsl_<term>``.
 
     Args:
-        terms: ``taylor``, ``conservative`` or both.
+        terms: some of ``taylor``, ``conservative`` and ``curvature``.
         coeffs: weights of ``total_energy`` (default 1), ``forces`` and ``stress`` (default: not
-            in the loss), ``piwsl_taylor`` and ``piwsl_conservative`` (default: 0.05 times that of
-            the energy). NequIP divides all of them by their sum.
+            in the loss), and ``piwsl_<term>`` (default: that of the energy times the term's entry
+            in ``DEFAULT_WEIGHT_RATIO``). NequIP divides all of them by their sum.
         per_atom_energy: divide the energy's error by the number of atoms.
         type_names: passed by NequIP.
         extra_metrics: further entries, as in NequIP's factories.

@@ -52,7 +52,10 @@ class PiwslMixin:
     def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         with seams.plain_errors():
             seams.check_version()
-            settings = RunSettings.from_mapping(piwsl or {}, "training_module.piwsl")
+            given = dict(piwsl or {})
+            if isinstance(self, ConFIGLightningModule):  # it needs every term in every step
+                given.setdefault("every", 1)
+            settings = RunSettings.from_mapping(given, "training_module.piwsl")
             kwargs["loss"] = with_weights(kwargs.get("loss"), settings)
         super().__init__(**kwargs)
         self.piwsl_settings = settings

@@ -56,7 +56,8 @@ class Kept(PiwslLightningModule):
 
 def one_step(file: Path, labels: str, **trainer: Any) -> Found:
     """What is logged in one training step, and its gradients."""
-    settings = {"anchor": "label_and_forces" if FORCES[labels] else "label"}
+    anchor = "label_and_forces" if FORCES[labels] else "label"
+    settings = {"anchor": anchor, "batch_fraction": 1.0}
     # without one there is no column of forces, and no error of theirs
     coeffs = {"forces": 0.5} if FORCES[labels] else {}
     batch_size = FRAMES // trainer.get("devices", 1)

@@ -30,7 +30,7 @@ from small_nequip import (
     write_frames,
 )
 
-from piwsl_plugins.hosts.nequip import PiwslASEDataModule
+from piwsl_plugins.hosts.nequip import PiwslASEDataModule, seams
 
 SCHEDULE_FREE = {"optimizer": {"_target_": "schedulefree.AdamWScheduleFree", "lr": 0.01}}
 CLASSES: dict[str, tuple[type, dict[str, Any]]] = {
@@ -68,7 +68,7 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 @pytest.mark.parametrize("kind", ["nequip", "allegro"])
 def test_each_class_trains_with_both_terms_and_logs_them(file: Path, name: str, kind: str) -> None:
     host, options = CLASSES[name]
-    training = module(name, model=model_config(kind), **options)
+    training = module(name, {"every": 1}, model=model_config(kind), **options)
     assert isinstance(training, host)
     before = weights_of(training)
     history = fit(training, data_of(file), epochs=2)
@@ -131,20 +131,46 @@ def taylor(file: Path, settings: dict[str, Any], epochs: int = 2, **options: Any
 
 
 def test_warmup_and_every_are_factors_on_the_terms(file: Path) -> None:
-    full = taylor(file, {})
+    full = taylor(file, {"every": 1, "batch_fraction": 1.0})
     cases = {"warmup": (4, [0.25, 0.5, 0.75, 1, 1, 1]), "every": (3, [3, 0, 0, 3, 0, 0])}
     for name, (steps, factors) in cases.items():
         expected = [factor * value for factor, value in zip(factors, full, strict=True)]
-        assert taylor(file, {name: steps}) == pytest.approx(expected)
+        settings = {"every": 1, "batch_fraction": 1.0, name: steps}
+        assert taylor(file, settings) == pytest.approx(expected)
 
 
 def test_batches_of_one_optimiser_step_have_different_displacements(tmp_path: Path) -> None:
     # the same structure in every batch, so that the term is a function of the displacements
     frames = [atoms for atoms in many_molecules(1) for _ in range(4)]
     file = write_frames(tmp_path / "train.xyz", frames)
-    values = taylor(file, {"warmup": 2}, accumulate_grad_batches=2)
+    values = taylor(file, {"warmup": 2, "every": 1}, accumulate_grad_batches=2)
     assert len(set(values)) == len(values) == 4
-    assert len(set(taylor(file, {}))) == 4
+    assert len(set(taylor(file, {"every": 1}))) == 4
+
+
+@pytest.mark.parametrize("name", ["PiwslConFIGLightningModule", "PiwslEMAConFIGLightningModule"])
+def test_config_has_every_term_in_every_step_unless_told_otherwise(file: Path, name: str) -> None:
+    training = module(name, {}, **CLASSES[name][1])
+    history = fit(training, data_of(file), epochs=1)
+    assert all(row["piwsl_taylor"] > 0.0 for row in history.steps)
+    with pytest.raises(ValueError, match=r"every 2: ConFIG weighs"):
+        module(name, {"every": 2}, **CLASSES[name][1])
+
+
+def test_forces_that_nothing_reads_are_left_out_where_that_is_cheaper(file: Path) -> None:
+    for settings, computed in (({}, False), ({"batch_fraction": 1.0}, True)):
+        training = module("PiwslLightningModule", {"every": 1, **settings})
+        outputs: list[bool] = []
+        training.model["sole_model"].register_forward_hook(
+            lambda _, __, output, outputs=outputs: outputs.append("forces" in output)
+        )
+        fit(training, data_of(file), limit_train_batches=1, limit_val_batches=0)
+        assert outputs == [computed, True]  # the batch's own, and all displaced points in one call
+        assert seams.force_outputs(training.model)[0].do_derivatives
+    with_forces = module(
+        "PiwslLightningModule", {}, loss=loss_config("taylor", forces=1.0), val_forces=True
+    )
+    assert not with_forces._piwsl_skips_forces
 
 
 def test_steps_between_every_cost_no_model_call(file: Path) -> None:

@@ -32,6 +32,8 @@ from piwsl_plugins.losses import Pairs, Structures, step_generator, step_penalti
 from piwsl_plugins.settings import PAPER_TERMS, PiwslSettings
 
 NAN = float("nan")
+ALL: dict[str, Any] = {"every": 1, "batch_fraction": 1.0}
+"""Every step, every structure."""
 
 
 class Watched(PiwslLightningModule):
@@ -61,9 +63,9 @@ def watched(
     write_frames(path / "train.xyz", frames)
     config = data_config(path / "train.xyz", **changes.pop("data", {}))
     training = Watched(
-        **module_config(settings, loss=loss_config(*terms), learning_rate=0.0, **changes)
+        **module_config(ALL | settings, loss=loss_config(*terms), learning_rate=0.0, **changes)
     )
-    fit(training, PiwslASEDataModule(piwsl=settings, **config))
+    fit(training, PiwslASEDataModule(piwsl=ALL | settings, **config))
     return training
 
 
@@ -159,7 +161,7 @@ def test_each_structures_penalty_equals_the_cores(
     settings, terms = VARIANTS[variant]
     training = watched(tmp_path, with_forces(FRAMES[frames](), [1]), settings, terms)
     ((batch, output),) = training.seen
-    expected = by_the_core(training, batch, PiwslSettings(**settings), terms, step=0)
+    expected = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), terms, step=0)
     assert expected.keys() == set(terms)
     assert {key for key in output if key.startswith("piwsl_")} == {f"piwsl_{t}" for t in terms}
     for term, values in expected.items():
@@ -184,7 +186,7 @@ def test_the_curvature_penalty_equals_the_cores(tmp_path: Path, settings: dict[s
     data[0]["model_type_names"] = names
     training = watched(tmp_path, frames, settings, terms, model=model, data={"transforms": data})
     for step, (batch, output) in enumerate(training.seen):
-        expected = by_the_core(training, batch, PiwslSettings(**settings), terms, step)
+        expected = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), terms, step)
         for term, values in expected.items():
             assert values.max() > 0
             torch.testing.assert_close(output[f"piwsl_{term}"], values, rtol=1e-6, atol=1e-18)
@@ -195,7 +197,9 @@ def test_the_curvature_penalty_equals_the_cores(tmp_path: Path, settings: dict[s
 def test_the_same_with_either_model_in_any_cell(tmp_path: Path, frames: str, kind: str) -> None:
     training = watched(tmp_path, FRAMES[frames](), {}, PAPER_TERMS, model=model_config(kind))
     ((batch, output),) = training.seen
-    for term, values in by_the_core(training, batch, PiwslSettings(), PAPER_TERMS, step=0).items():
+    for term, values in by_the_core(
+        training, batch, PiwslSettings(**ALL), PAPER_TERMS, step=0
+    ).items():
         torch.testing.assert_close(output[f"piwsl_{term}"], values, rtol=1e-8, atol=1e-18)
 
 
@@ -203,7 +207,7 @@ def test_every_step_draws_the_displacements_of_its_number(tmp_path: Path) -> Non
     training = watched(tmp_path, many_molecules(6), {"seed": 5}, PAPER_TERMS)
     assert len(training.seen) == 3
     for step, (batch, output) in enumerate(training.seen):
-        expected = by_the_core(training, batch, PiwslSettings(seed=5), PAPER_TERMS, step)
+        expected = by_the_core(training, batch, PiwslSettings(**ALL, seed=5), PAPER_TERMS, step)
         for term, values in expected.items():
             torch.testing.assert_close(output[f"piwsl_{term}"], values, rtol=1e-8, atol=1e-18)
 
@@ -215,7 +219,7 @@ def test_the_gradient_is_that_of_the_weighted_sum_of_error_and_terms(
     settings, terms = VARIANTS[variant]
     training = watched(tmp_path, with_forces(FRAMES["molecules"](), [0]), settings, terms)
     ((batch, _),) = training.seen
-    penalties = by_the_core(training, batch, PiwslSettings(**settings), terms, step=0)
+    penalties = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), terms, step=0)
     predicted = training.model["sole_model"](fresh_list(batch, batch[POSITIONS]))["total_energy"]
     error = (predicted - batch["total_energy"]).view(-1) / batch["num_atoms"]
     weights = {"error": 1.0, "taylor": 0.05, "conservative": 0.05}
@@ -247,8 +251,8 @@ def test_unlabelled_frames_are_anchored_at_the_prediction(tmp_path: Path) -> Non
     training = watched(tmp_path, frames, settings, PAPER_TERMS, data=data)
     ((batch, output),) = training.seen
     assert int(batch["total_energy"].isnan().sum()) == 1
-    anchored = by_the_core(training, batch, PiwslSettings(**settings), PAPER_TERMS, step=0)
-    plain = by_the_core(training, batch, PiwslSettings(), PAPER_TERMS, step=0)
+    anchored = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), PAPER_TERMS, step=0)
+    plain = by_the_core(training, batch, PiwslSettings(**ALL), PAPER_TERMS, step=0)
     unlabelled = batch["total_energy"].view(-1).isnan()
     assert torch.equal(anchored["taylor"][unlabelled], plain["taylor"][unlabelled])
     torch.testing.assert_close(output["piwsl_taylor"], anchored["taylor"], rtol=1e-8, atol=1e-18)
