@@ -34,7 +34,7 @@ def one_step(frames: list[Any], labels: list[dict[str, Any]], *, rank: int, para
     from mace.modules import WeightedEnergyForcesLoss
 
     args = argparse.Namespace(loss="piwsl", E0s=None, mean=None, std=None)
-    active = run.Run(args, MaceSettings(anchor="label_and_forces"))
+    active = run.Run(args, MaceSettings(anchor="label_and_forces", batch_fraction=1.0))
     run._active = active
     batch = make_batch(frames, labels=labels)
     model = make_model()

@@ -127,7 +127,7 @@ def test_each_term_equals_the_core_on_the_same_numbers(
     make_frames: Callable[[], list[ase.Atoms]],
     words: tuple[str, ...],
 ) -> None:
-    active = start("--loss", *words)
+    active = start("--piwsl_every", "1", "--loss", *words)
     frames, model = make_frames(), make_model()
     labels = [{"energy": -700.0 * len(atoms)} for atoms in frames]
     labels[0]["forces"] = np.full((len(frames[0]), 3), 0.1)
@@ -136,6 +136,7 @@ def test_each_term_equals_the_core_on_the_same_numbers(
     total = loss(pred=predict(model, batch), ref=batch)
     expected = core_means(active, model, frames, batch, step=7)
     weighted = total.new_zeros(())
+    assert expected.keys() == set(active.terms)
     for term, mean in expected.items():
         found = active.progress.values[f"piwsl_{term}"]
         torch.testing.assert_close(found, mean.detach(), rtol=1e-7, atol=1e-18)
@@ -148,7 +149,7 @@ def test_each_term_equals_the_core_on_the_same_numbers(
 def test_the_curvature_term_equals_the_core(
     start: Callable[..., run.Run], words: tuple[str, ...]
 ) -> None:
-    active = start("--loss", "piwsl_curvature", *words)
+    active = start("--piwsl_every", "1", "--loss", "piwsl_curvature", *words)
     elements = (1, 6, 8)
     chain = ase.Atoms("CH2", [[0, 0, 0], [0.0, 0.9, 0.7], [0.0, -0.9, 0.7]])
     chain.set_cell([1.7, 9.0, 9.0])
@@ -173,13 +174,13 @@ def test_the_curvature_term_equals_the_core(
 def test_curvature_is_refused_for_elements_whose_bonds_it_does_not_know(
     start: Callable[..., run.Run],
 ) -> None:
-    active = start("--loss", "piwsl_curvature")
+    active = start("--piwsl_every", "1", "--loss", "piwsl_curvature")
     with pytest.raises(ValueError, match=r"the model has Na, Mg, Cl; use the taylor"):
         make_loss(active, make_model())
 
 
 def test_gradients_equal_the_cores(start: Callable[..., run.Run]) -> None:
-    active = start("--loss", "piwsl")
+    active = start("--piwsl_every", "1", "--loss", "piwsl")
     frames, model = molecules(), make_model()
     batch = make_batch(frames, labels=LABELS)
     loss = make_loss(active, model)
@@ -197,7 +198,7 @@ def test_gradients_equal_the_cores(start: Callable[..., run.Run]) -> None:
 def test_evaluation_is_the_base_loss_alone(start: Callable[..., run.Run]) -> None:
     from mace.tools.train import evaluate
 
-    active = start("--loss", "piwsl")
+    active = start("--piwsl_every", "1", "--loss", "piwsl")
     model = make_model()
     loss = make_loss(active, model)
     output_args = {"energy": True, "forces": True, "virials": False, "stress": False}
@@ -211,7 +212,9 @@ def test_evaluation_is_the_base_loss_alone(start: Callable[..., run.Run]) -> Non
 def test_single_precision_residuals_survive_large_total_energies(
     start: Callable[..., run.Run],
 ) -> None:
-    active = start("--loss", "piwsl_taylor", "--piwsl_max_displacement", "0.05")
+    active = start(
+        "--piwsl_every", "1", "--loss", "piwsl_taylor", "--piwsl_max_displacement", "0.05"
+    )
     frames = molecules()
     double = make_model(atomic_energies=np.full(6, -1000.0))
     exact_batch = make_batch(frames, labels=LABELS)
@@ -226,7 +229,7 @@ def test_single_precision_residuals_survive_large_total_energies(
 
 
 def test_frame_weights_scale_the_terms(start: Callable[..., run.Run]) -> None:
-    active = start("--loss", "piwsl_taylor")
+    active = start("--piwsl_every", "1", "--loss", "piwsl_taylor")
     model, values = make_model(), []
     for weight in (1.0, 3.0):
         labels = [{**label, "weight": weight} for label in LABELS]
@@ -237,7 +240,7 @@ def test_frame_weights_scale_the_terms(start: Callable[..., run.Run]) -> None:
 
 
 def test_the_hosts_random_stream_is_left_alone(start: Callable[..., run.Run]) -> None:
-    active = start("--loss", "piwsl")
+    active = start("--piwsl_every", "1", "--loss", "piwsl")
     model = make_model()
     batch = make_batch(molecules(), labels=LABELS)
     loss = make_loss(active, model)
@@ -247,7 +250,7 @@ def test_the_hosts_random_stream_is_left_alone(start: Callable[..., run.Run]) ->
 
 
 def test_steps_between_every_cost_no_model_call(start: Callable[..., run.Run]) -> None:
-    active = start("--loss", "piwsl", "--piwsl_every", "3")
+    active = start("--piwsl_every", "1", "--loss", "piwsl", "--piwsl_every", "3")
     model = make_model()
     batch = make_batch(molecules(), labels=LABELS)
     loss, calls, seen = make_loss(active, model), [], []
@@ -262,7 +265,7 @@ def test_steps_between_every_cost_no_model_call(start: Callable[..., run.Run]) -
 
 
 def test_both_stages_share_one_stream_of_displacements(start: Callable[..., run.Run]) -> None:
-    active = start("--loss", "piwsl_taylor")
+    active = start("--piwsl_every", "1", "--loss", "piwsl_taylor")
     model = make_model()
     batch = make_batch(molecules(), labels=LABELS)
     first = make_loss(active, model)
@@ -296,7 +299,7 @@ def test_dipole_models_have_the_terms_too(start: Callable[..., run.Run]) -> None
 
 
 def test_an_unbound_loss_says_so(start: Callable[..., run.Run]) -> None:
-    loss = start("--loss", "piwsl").wrap(base_loss())
+    loss = start("--piwsl_every", "1", "--loss", "piwsl").wrap(base_loss())
     model = make_model()
     batch = make_batch(molecules(), labels=LABELS)
     with pytest.raises(RuntimeError, match=r"before mace\.tools\.train"):
