@@ -41,10 +41,10 @@ def summary(rows: Sequence[Row]) -> str:
 
 EXPLANATION = """\
 Mean and standard deviation over seeds; errors are root mean squares. A ratio is that of the
-method's error to the baseline's with the same seed at the same length of training (geometric mean, and the
-standard deviation over seeds). A method *helps* or *does harm* if its mean ratio differs from 1 by
-more than that deviation, and is *within spread* otherwise; one seed allows no verdict. The baseline
-is that plain training with the lower error in forces."""
+method's error to the baseline's with the same seed at the same length of training (geometric mean,
+and the standard deviation over seeds). A method *helps* or *does harm* if its mean ratio differs
+from 1 by more than that deviation, and is *within spread* otherwise; one seed allows no verdict.
+The baseline is that plain training with the lower error in forces."""
 
 
 def _place(group: Sequence[Row], title: str) -> Iterator[str]:

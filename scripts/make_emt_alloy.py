@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Make a periodic data set: CuAu alloys by ASE's EMT potential, energies, forces and stress.
+
+Short Langevin trajectories of 2 x 2 x 2 fcc cells, 32 atoms, each with its own random occupation,
+strain and temperature; training, test and hot test frames come from different ones::
+
+    python scripts/make_emt_alloy.py -o results/emt_alloy
+
+writes train.xyz, test.xyz, test_hot.xyz, isolated_atoms.xyz and benchmark.yaml, a file of options
+for scripts/benchmark_accuracy.py. It takes about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase.build
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.emt import EMT
+from ase.md.langevin import Langevin
+from rich.progress import Progress
+
+#: angstrom; of fcc CuAu by this potential, about that without pressure.
+LATTICE_CONSTANT = 3.88
+#: kelvin.
+TEMPERATURES, HOT = (300.0, 450.0, 600.0), (1200.0,)
+#: Largest component of the random strain of a cell.
+STRAIN = 0.02
+TIMESTEP, FRICTION = 5.0 * units.fs, 0.02 / units.fs
+EQUILIBRATION, SPACING, SNAPSHOTS = 150, 8, 25
+FILES = ("train.xyz", "test.xyz", "test_hot.xyz", "isolated_atoms.xyz", "benchmark.yaml")
+BENCHMARK = """\
+# CuAu by ASE's EMT, for scripts/benchmark_accuracy.py.
+dataset: emt_alloy
+train: train.xyz
+test: [test=test.xyz, test_hot=test_hot.xyz]
+isolated_atoms: isolated_atoms.xyz
+sizes: [25, 50, 100, 200, 500]
+"""
+
+
+def labelled(atoms: Atoms, temperature: float) -> Atoms:
+    """A copy of a frame with the labels of its calculator.
+
+    Args:
+        atoms: The frame, with a calculator.
+        temperature: kelvin; stands in its ``config_type``.
+
+    Returns:
+        ``REF_energy``, eV; ``REF_forces``, -dE/dr, shape [n_atoms, 3], eV/angstrom;
+        ``REF_stress``, the derivative of the energy by the strain over the volume, 9 numbers,
+        eV/angstrom^3.
+    """
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.info["REF_energy"] = float(atoms.get_potential_energy())
+    frame.info["REF_stress"] = atoms.get_stress(voigt=False).ravel()
+    frame.info["config_type"] = f"{temperature:g}K"
+    frame.arrays["REF_forces"] = np.array(atoms.get_forces())
+    return frame
+
+
+def alloy(random: np.random.Generator) -> Atoms:
+    """A 2 x 2 x 2 fcc cell, half copper, half gold at random sites, with a small random strain."""
+    atoms: Atoms = ase.build.bulk("Cu", a=LATTICE_CONSTANT, cubic=True) * (2, 2, 2)
+    atoms.symbols[random.permutation(len(atoms))[: len(atoms) // 2]] = "Au"
+    strain = random.uniform(-STRAIN, STRAIN, size=(3, 3))
+    atoms.set_cell(atoms.cell @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+    return atoms
+
+
+def trajectory(seed: Sequence[int], temperature: float) -> list[Atoms]:
+    """Frames of one Langevin trajectory.
+
+    Args:
+        seed: Words that make its random stream.
+        temperature: kelvin.
+    """
+    random = np.random.default_rng(seed)
+    atoms = alloy(random)
+    atoms.calc = EMT()
+    spread = np.sqrt(atoms.get_masses() * units.kB * temperature)  # Maxwell and Boltzmann's
+    atoms.set_momenta(spread[:, None] * random.normal(size=(len(atoms), 3)))
+    dynamics = Langevin(
+        atoms, TIMESTEP, temperature_K=temperature, friction=FRICTION, fixcm=False, rng=random
+    )
+    dynamics.run(EQUILIBRATION)
+    frames = []
+    for _ in range(SNAPSHOTS):
+        dynamics.run(SPACING)
+        frames.append(labelled(atoms, temperature))
+    return frames
+
+
+def isolated_atoms() -> list[Atoms]:
+    """Copper and gold atoms alone in a box, with the energy of the same potential."""
+    frames = []
+    for symbol in ("Cu", "Au"):
+        atoms = Atoms(symbol, cell=[20.0] * 3, pbc=True)
+        atoms.calc = EMT()
+        frame = labelled(atoms, 0.0)
+        frame.info["config_type"] = "IsolatedAtom"
+        frames.append(frame)
+    return frames
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("-o", "--output", type=Path, default=Path("results/emt_alloy"), help="(%(default)s)")
+    add("--train", type=int, default=500, help="training frames, 300 to 600 K (%(default)s)")
+    add("--test", type=int, default=150, help="test frames at the same temperatures (%(default)s)")
+    add("--test-hot", type=int, default=75, help="test frames at 1200 K (%(default)s)")
+    add("--seed", type=int, default=1)
+    add("--force", action="store_true", help="overwrite existing files")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the files.
+
+    Args:
+        arguments: Words of the command line; None for the real ones.
+    """
+    options = parse(arguments)
+    existing = [str(options.output / name) for name in FILES if (options.output / name).exists()]
+    if existing and not options.force:
+        sys.exit(f"{', '.join(existing)} exist; --force overwrites them")
+    options.output.mkdir(parents=True, exist_ok=True)
+    sets = (
+        ("train", options.train, TEMPERATURES),
+        ("test", options.test, TEMPERATURES),
+        ("test_hot", options.test_hot, HOT),
+    )
+    with Progress() as bars:
+        for number, (name, wanted, temperatures) in enumerate(sets):
+            frames: list[Atoms] = []
+            count = -(-wanted // SNAPSHOTS)
+            for place in bars.track(range(count), description=name):
+                temperature = temperatures[place % len(temperatures)]
+                frames += trajectory((options.seed, number, place), temperature)
+            ase.io.write(options.output / f"{name}.xyz", frames[:wanted], format="extxyz")
+    ase.io.write(options.output / "isolated_atoms.xyz", isolated_atoms(), format="extxyz")
+    (options.output / "benchmark.yaml").write_text(BENCHMARK, encoding="utf-8")
+    print(f"{options.output}: {', '.join(FILES)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
