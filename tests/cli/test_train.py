@@ -19,10 +19,13 @@ from commands import (
 )
 from processes import BareEnvironment
 
+from piwsl_plugins.settings import DEFAULT_WEIGHT_RATIO
+
 LOSSES = {
     "piwsl_taylor": ("taylor",),
     "piwsl_conservative": ("conservative",),
     "piwsl": ("taylor", "conservative"),
+    "piwsl_curvature": ("curvature",),
 }
 EPOCHS, STEPS_AN_EPOCH, ENERGY_WEIGHT = 2, 3, 1000.0
 VISIBLE = {"piwsl_max_displacement": 0.3}
@@ -69,7 +72,8 @@ def test_each_step_logs_the_base_loss_and_the_terms_that_add_up_to_the_loss(
     assert len(steps) == EPOCHS * STEPS_AN_EPOCH
     for step in steps:
         check_terms(step, *LOSSES[loss])
-        assert all(step[f"piwsl_{term}_weight"] == 0.05 * ENERGY_WEIGHT for term in LOSSES[loss])
+        for term in LOSSES[loss]:
+            assert step[f"piwsl_{term}_weight"] == DEFAULT_WEIGHT_RATIO[term] * ENERGY_WEIGHT
 
 
 @pytest.mark.parametrize("loss", LOSSES)

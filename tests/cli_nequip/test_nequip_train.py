@@ -21,7 +21,11 @@ from processes import PYTHON, execute
 
 # 0.9 of 201 structures, 5 a step
 STEPS_AN_EPOCH = 37
-OPTIONS = {"trainer.max_epochs": 1, "trainer.log_every_n_steps": 1}
+OPTIONS = {
+    "trainer.max_epochs": 1,
+    "trainer.log_every_n_steps": 1,
+    "++training_module.piwsl.every": 1,
+}
 
 WAYS: dict[str, list[str]] = {
     "path": [*NEQUIP_TRAIN, f"configs/{SHIPPED.name}"],
