@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -242,6 +243,7 @@ def main(words: Sequence[str] | None = None) -> int:
         words: The command line without the program; None for the real one.
     """
     chosen = options(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings end with us
     try:
         made = benchmark(chosen)
         if not chosen.report_only:

@@ -19,6 +19,7 @@ MACE_OWN = ("name", "work_dir", "train_file", "valid_file", "valid_fraction", "t
 MACE_LOSSES: dict[tuple[str, ...], str] = {
     ("taylor",): "piwsl_taylor",
     ("conservative",): "piwsl_conservative",
+    ("taylor", "conservative"): "piwsl",
     ("curvature",): "piwsl_curvature",
 }
 #: Factor by which MACE's learning rate falls over a run.
@@ -102,7 +103,12 @@ def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) 
         "loss": "weighted",
     }
     if method.terms:
-        config["loss"] = MACE_LOSSES.get(method.terms, "piwsl")
+        if method.terms not in MACE_LOSSES:
+            raise ValueError(
+                f"{method.name}: MACE has no loss with the terms {', '.join(method.terms)}; "
+                "expected one of " + "; ".join(", ".join(terms) for terms in MACE_LOSSES)
+            )
+        config["loss"] = MACE_LOSSES[method.terms]
         for name, value in method.piwsl.items():
             config[f"piwsl_{name}"] = energy_weight * value if name in WEIGHTS else value
     return config | dict(method.mace)
