@@ -125,9 +125,13 @@ def read(name: str) -> Method:
         for key in content:
             if key not in fields:
                 raise ValueError(unknown_name(str(key), fields))
-        for key in ("terms", "hosts"):
-            if key in content:
-                content[key] = tuple(content[key])
+        for key, order in (("terms", TERMS), ("hosts", HOSTS)):
+            if key in content:  # in one order, and what is unknown last
+                found = content[key]
+                content[key] = (
+                    *(n for n in order if n in found),
+                    *(n for n in found if n not in order),
+                )
         return Method(name=path.stem, **content)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

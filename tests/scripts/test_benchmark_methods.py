@@ -1,0 +1,169 @@
+"""Every method that is there can be told to its hosts, and what cannot be read is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import benchmark_methods
+import pytest
+import yaml
+from benchmark_data import Subset
+from benchmark_hosts import MASKED_MSE, Setup, put, read_config
+from benchmark_methods import Method, read
+
+NAMES = sorted(path.stem for path in benchmark_methods.FOLDER.glob("*.yaml"))
+ENERGIES = Subset(
+    train="data/a/train.xyz",
+    valid="data/a/valid.xyz",
+    n_train=20,
+    n_forces=0,
+    valid_forces=False,
+    digest="",
+)
+
+
+def subset(n_forces: int) -> Subset:
+    return Subset(
+        train=ENERGIES.train,
+        valid=ENERGIES.valid,
+        n_train=20,
+        n_forces=n_forces,
+        valid_forces=n_forces == 20,
+        digest="",
+    )
+
+
+@pytest.fixture
+def setup(repo_root: Path) -> Setup:
+    return Setup(
+        mace=read_config(repo_root / "scripts" / "benchmarks" / "mace.yaml"),
+        nequip=read_config(repo_root / "configs" / "piwsl_nequip.yaml"),
+        free_atoms={"H": -13.6, "O": -2041.0},
+        force_weight=0.5,
+        batch_size=10,
+        device="cpu",
+        dtype="float32",
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_file_is_a_method_that_its_hosts_can_be_told(name: str, setup: Setup) -> None:
+    method = read(name)
+    assert method.name == name
+    for host in method.hosts:
+        for n_forces in (0, 5, 20):
+            config = setup.config(host, method, subset(n_forces), 3, 40)
+            assert yaml.safe_load(yaml.safe_dump(config)) == config
+
+
+def test_weights_count_from_that_of_the_energies(setup: Setup) -> None:
+    method = read("taylor-order1")
+    mace = setup.config("mace", method, subset(20), 3, 40)
+    assert mace["loss"] == "piwsl_taylor"
+    assert mace["piwsl_taylor_weight"] == pytest.approx(1000 * 0.01)
+    assert mace["forces_weight"] == pytest.approx(1000 * 0.5)
+    assert mace["piwsl_max_displacement"] == 0.05
+    module = setup.config("nequip", method, subset(20), 3, 40)["training_module"]
+    assert module["piwsl"]["taylor_weight"] == 0.01
+    assert module["loss"]["coeffs"] == {"total_energy": 1.0, "forces": 0.5}
+
+
+def test_the_learning_rate_falls_over_the_run_and_the_seed_is_everywhere(setup: Setup) -> None:
+    mace = setup.config("mace", read("plain"), ENERGIES, 3, 40)
+    assert mace["lr_scheduler_gamma"] ** mace["max_num_epochs"] == pytest.approx(0.02, rel=1e-4)
+    assert mace["seed"] == 3
+    nequip = setup.config("nequip", read("plain"), ENERGIES, 3, 40)
+    assert nequip["trainer"]["max_epochs"] == 40
+    assert nequip["data"]["seed"] == nequip["training_module"]["model"]["seed"] == 3
+    assert (
+        nequip["training_module"]["lr_scheduler"]["scheduler"]["T_max"] == "${trainer.max_epochs}"
+    )
+
+
+def test_plain_runs_know_nothing_of_the_terms(setup: Setup) -> None:
+    assert not any("piwsl" in key for key in setup.config("mace", read("plain"), ENERGIES, 3, 40))
+    module = setup.config("nequip", read("plain"), ENERGIES, 3, 40)["training_module"]
+    assert module["_target_"] == "nequip.train.EMALightningModule"
+    assert module["loss"] == {"_target_": "nequip.train.EnergyOnlyLoss"}
+    fast = setup.config("nequip", read("plain-energies"), ENERGIES, 3, 40)["training_module"]
+    assert fast.pop("model") == module.pop("model") | {"do_derivatives": False}
+    assert fast == module
+
+
+def loss(setup: Setup, n_forces: int) -> Any:
+    config = setup.config("nequip", read("plain"), subset(n_forces), 3, 40)
+    return config["training_module"]
+
+
+def test_plain_nequip_leaves_out_forces_that_are_missing(setup: Setup) -> None:
+    some, full = loss(setup, 5), loss(setup, 20)
+    assert [entry["metric"]["_target_"] for entry in some["loss"]["metrics"]] == [MASKED_MSE] * 2
+    assert [entry["coeff"] for entry in some["loss"]["metrics"]] == [1.0, 0.5]
+    assert some["val_metrics"]["_target_"] == "nequip.train.EnergyOnlyMetrics"
+    assert full["loss"]["_target_"] == "nequip.train.EnergyForceLoss"
+    assert full["val_metrics"]["_target_"] == "nequip.train.EnergyForceMetrics"
+
+
+def test_small_sets_have_smaller_batches(setup: Setup) -> None:
+    few = Subset(train="a", valid="b", n_train=7, n_forces=0, valid_forces=False, digest="")
+    assert setup.config("mace", read("plain"), few, 1, 9)["batch_size"] == 7
+    for host, steps in (("mace", 1), ("nequip", 1)):
+        assert setup.steps_an_epoch(host, few) == steps
+    odd = Subset(train="a", valid="b", n_train=45, n_forces=0, valid_forces=False, digest="")
+    assert [setup.steps_an_epoch(host, odd) for host in ("mace", "nequip")] == [4, 5]
+
+
+def test_overrides_of_a_hosts_own_need_a_place(setup: Setup) -> None:
+    method = Method(name="mine", title="mine", nequip={"training_module.modle.l_max": 2})
+    with pytest.raises(ValueError, match=r"no block training_module\.modle"):
+        setup.config("nequip", method, ENERGIES, 1, 9)
+    method = Method(name="mine", title="mine", mace={"lr": 0.5})
+    assert setup.config("mace", method, ENERGIES, 1, 9)["lr"] == 0.5
+    config: dict[str, Any] = {"a": {"b": 1}}
+    put(config, "a.b", 2)
+    assert config == {"a": {"b": 2}}
+
+
+def test_terms_that_mace_cannot_have_together_are_refused(setup: Setup) -> None:
+    method = Method(name="mine", title="mine", terms=("taylor", "curvature"))
+    with pytest.raises(ValueError, match="mine: MACE has no loss with the terms taylor, curvature"):
+        setup.config("mace", method, ENERGIES, 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("title: a\nterm: [taylor]", "unknown key 'term'; did you mean 'terms'"),
+        ("title: a\nterms: [tailor]", "terms: unknown value 'tailor'; did you mean 'taylor'"),
+        ("title: a\nterms: [taylor]\npiwsl: {ordre: 1}", "piwsl: unknown key 'ordre'"),
+        ("title: a\npiwsl: {order: 1}", "nothing reads these settings"),
+        ("title: a\nlabels: some", "labels: unknown value 'some'"),
+        ("title: a\naugmentation: {name: noisy}", "augmentation.name: unknown value 'noisy'"),
+        ("title: a\naugmentation: {name: noisy_copies, sigm: 1}", "did you mean 'sigma'"),
+        ("terms: [taylor]", "title"),
+    ],
+)
+def test_what_a_file_has_wrong_is_named(text: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"(?s)mine.yaml.*{reason}"):
+        read(str(path))
+
+
+def test_a_name_without_a_file_shows_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"no method 'tailor'.*'taylor'"):
+        read("tailor")
+
+
+def test_terms_have_one_order(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: a\nterms: [conservative, taylor]")
+    assert read(str(path)).terms == ("taylor", "conservative")
+
+
+def test_methods_say_where_they_make_no_sense() -> None:
+    assert "it is for nequip" in read("plain-energies").unsuitable("mace", "none")
+    assert "energies alone" in read("plain-energies").unsuitable("nequip", "4")
+    assert "needs reference forces" in read("taylor-augmentation").unsuitable("mace", "none")
+    assert read("taylor-augmentation").unsuitable("mace", "4") == ""
