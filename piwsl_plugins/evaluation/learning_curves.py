@@ -54,49 +54,52 @@ def learning_curves(rows: Iterable[Mapping[str, Any]], *, title: str | None = No
     if not rows:
         raise ValueError(f"no learning curve to draw: no row has {' or '.join(ERRORS)}")
     _refuse_twins(rows)
-    tests = list(dict.fromkeys(str(row.get("test") or "") for row in rows))
+    tests = list(dict.fromkeys(_test(row) for row in rows))
     lines = [
         (test, error)
         for test in tests
         for error in ERRORS
-        if any(_number(r.get(error)) for r in rows if str(r.get("test") or "") == test)
+        if any(_number(row.get(error)) for row in rows if _test(row) == test)
     ]
     hosts = list(dict.fromkeys(str(row["host"]) for row in rows))
     titles = {str(row["method"]): str(row.get("title") or row["method"]) for row in rows}
-    looks = {
-        method: (COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])
-        for number, method in enumerate(titles)
-    }
-    one_size = len({int(row["train_size"]) for row in rows}) == 1
-    height = max(2.2, 0.34 * len(titles) + 1.0) if one_size else 3.6
-    size = (4.6 * len(hosts) + (1.2 if one_size else 2.6), height * len(lines) + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
+    sizes = {int(row["train_size"]) for row in rows}
+    height = max(2.2, 0.34 * len(titles) + 1.0) if len(sizes) == 1 else 3.6
+    inches = (4.6 * len(hosts) + (1.2 if len(sizes) == 1 else 2.6), height * len(lines) + 0.6)
+    figure = Figure(figsize=inches, layout="constrained")
     grid = figure.subplots(len(lines), len(hosts), squeeze=False, sharey="row")
-    for column, host in enumerate(hosts):
-        for line, (test, error) in enumerate(lines):
-            own = [
-                row
-                for row in rows
-                if str(row["host"]) == host and str(row.get("test") or "") == test
-            ]
-            axes = grid[line, column]
-            (_dots if one_size else _lines)(axes, _curves(own, error), looks, titles)
-            name = ERRORS[error] if len(tests) == 1 else f"{test}: {ERRORS[error]}"
-            _name_axes(axes, name, one_size, first=column == 0)
-        grid[0, column].set_title(host, fontsize=11)
-    if one_size:
-        title = "  ".join(filter(None, (title, f"{rows[0]['train_size']} training frames")))
-    else:
-        handles = {
-            h.get_label(): h for axes in grid.flat for h in axes.get_lines() if h.get_label()
-        }
-        shown = {name: h for name, h in handles.items() if not name.startswith("_")}
-        figure.legend(
-            shown.values(), shown.keys(), loc="outside right upper", frameon=False, fontsize=9
-        )
-    if title:
-        figure.suptitle(title, fontsize=11)
+    for line, (test, error) in enumerate(lines):
+        shown = [row for row in rows if _test(row) == test]
+        name = ERRORS[error] if len(tests) == 1 else f"{test}: {ERRORS[error]}"
+        if len(sizes) > 1:
+            span = _span(row.get(error) for row in shown)
+            grid[line, 0].set(yscale="log", ylim=span, ylabel=name)
+        for host, axes in zip(hosts, grid[line], strict=True):
+            curves = _curves([row for row in shown if str(row["host"]) == host], error)
+            _panel(axes, curves, titles, sizes, name)
+    for host, axes in zip(hosts, grid[0], strict=True):
+        axes.set_title(host, fontsize=11)
+    if len(sizes) > 1:
+        _legend(figure)
+    figure.suptitle(title or "", fontsize=11)
     return figure
+
+
+def _legend(figure: Figure) -> None:
+    handles = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=9
+    )
+
+
+def _test(row: Mapping[str, Any]) -> str:
+    return str(row.get("test") or "")
+
+
+def _span(values: Iterable[object]) -> tuple[float, float]:
+    """Ends of a logarithmic axis with all values inside."""
+    found = [number for number in map(_number, values) if number is not None]
+    return min(found) / 1.15, max(found) * 1.15
 
 
 def _number(value: object) -> float | None:
@@ -146,47 +149,56 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _lines(
-    axes: Axes,
-    curves: _Curves,
-    looks: Mapping[str, tuple[str, str]],
-    titles: Mapping[str, str],
+def _panel(
+    axes: Axes, curves: _Curves, titles: Mapping[str, str], sizes: set[int], name: str
 ) -> None:
-    axes.set(xscale="log", yscale="log")
-    sizes = sorted({size for curve in curves.values() for size in curve})
-    for method, curve in curves.items():
-        colour, marker = looks[method]
-        own = sorted(curve)
-        means = [_mean(curve[size]) for size in own]
-        axes.plot(own, means, color=colour, marker=marker, markersize=5, label=titles[method])
-        low, high = ([end(curve[size]) for size in own] for end in (min, max))
-        axes.fill_between(own, low, high, color=colour, alpha=0.12, linewidth=0)
-        for size in own:
-            values = curve[size]
-            axes.scatter([size] * len(values), values, s=7, color=colour, alpha=0.6, linewidths=0)
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-    _plain_numbers(axes.yaxis)
-
-
-def _dots(
-    axes: Axes,
-    curves: _Curves,
-    looks: Mapping[str, tuple[str, str]],
-    titles: Mapping[str, str],
-) -> None:
-    axes.set(xscale="log")
+    """One host and one kind of error, by the sizes, or by the methods where there is one size."""
+    looks = {
+        method: {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+        for number, method in enumerate(titles)
+    }
+    if len(sizes) > 1:
+        axes.set(xscale="log", xlabel="training frames")
+        axes.set_xlim(_span(sizes))
+        for method, curve in curves.items():
+            _line(axes, curve, looks[method], titles[method])
+        axes.set_xticks(sorted(sizes), [str(size) for size in sorted(sizes)])
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        axes.grid(color="0.9")
+        _plain_numbers(axes.yaxis)
+        return
+    (size,) = sizes
+    axes.set(xscale="log", xlabel=f"{name}, {size} training frames")
     places = {method: -number for number, method in enumerate(titles)}
+    values = [value for curve in curves.values() for value in curve[size]]
+    if values:
+        axes.set_xlim(_span(values))
     for method, curve in curves.items():
-        colour, marker = looks[method]
-        (values,) = curve.values()
-        place = places[method]
-        axes.plot([min(values), max(values)], [place, place], color=colour, alpha=0.25, linewidth=7)
-        axes.scatter(values, [place] * len(values), s=9, color=colour, alpha=0.7, linewidths=0)
-        axes.plot([_mean(values)], [place], color=colour, marker=marker, markersize=6)
+        _dots(axes, curve[size], places[method], looks[method])
     axes.set_yticks(list(places.values()), list(titles.values()))
+    axes.set_ylim(-len(places) + 0.4, 0.6)
     axes.grid(axis="x", color="0.9")
     _plain_numbers(axes.xaxis)
+
+
+def _line(
+    axes: Axes, curve: Mapping[int, Sequence[float]], look: Mapping[str, Any], title: str
+) -> None:
+    sizes = sorted(curve)
+    axes.plot(sizes, [_mean(curve[size]) for size in sizes], markersize=5, label=title, **look)
+    low, high = ([end(curve[size]) for size in sizes] for end in (min, max))
+    axes.fill_between(sizes, low, high, color=look["color"], alpha=0.12, linewidth=0)
+    for size in sizes:
+        values = curve[size]
+        places = [size] * len(values)
+        axes.scatter(places, values, s=7, color=look["color"], alpha=0.6, linewidths=0)
+
+
+def _dots(axes: Axes, values: Sequence[float], place: float, look: Mapping[str, Any]) -> None:
+    colour = look["color"]
+    axes.plot([min(values), max(values)], [place, place], color=colour, alpha=0.25, linewidth=7)
+    axes.scatter(values, [place] * len(values), s=9, color=colour, alpha=0.7, linewidths=0)
+    axes.plot([_mean(values)], [place], markersize=6, **look)
 
 
 def _plain_numbers(axis: Any) -> None:  # noqa: ANN401  matplotlib's axes of either direction
@@ -196,13 +208,3 @@ def _plain_numbers(axis: Any) -> None:  # noqa: ANN401  matplotlib's axes of eit
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _name_axes(axes: Axes, error: str, one_size: bool, *, first: bool) -> None:
-    if one_size:
-        axes.set_xlabel(error)
-        return
-    axes.set_xlabel("training frames")
-    axes.grid(color="0.9", which="major")
-    if first:
-        axes.set_ylabel(error)
