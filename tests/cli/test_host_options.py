@@ -57,6 +57,7 @@ def test_a_config_file_holds_the_settings_and_the_terms_work_in_single_precision
         "piwsl_allow_large_displacement": True,
         "piwsl_taylor_weight": 400.0,
         "piwsl_warmup": 4,
+        "piwsl_every": 1,
         "piwsl_seed": 7,
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
