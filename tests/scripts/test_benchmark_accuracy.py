@@ -42,15 +42,12 @@ log.write_text("epoch,val0_epoch/total_energy_rmse\\n0,0.5\\n1,0.25\\n")
 (folder / "best.ckpt").touch()
 """
 JUDGE = """
-import sys
-import ase.io, numpy
-frames = ase.io.read(sys.argv[-2], ":")
-error = float("nan") if "diverged" in sys.argv[-3] else 0.01
-numpy.savez(
-    sys.argv[-1],
-    energies=[atoms.info["REF_energy"] + error for atoms in frames],
-    forces=numpy.concatenate([0.9 * atoms.arrays["REF_forces"] for atoms in frames]),
-)
+import pathlib, shutil, sys
+if sys.argv[1] == "-c":  # asked for the host's version
+    print("nequip 0, torch 0")
+    sys.exit()
+kind = "diverged" if "diverged" in sys.argv[-3] else "predicted"
+shutil.copy(pathlib.Path(__file__).parents[2] / f"{kind}.npz", sys.argv[-1])
 """
 
 
@@ -78,9 +75,13 @@ class Stage:
         free = [Atoms(s, info={"REF_energy": e}) for s, e in (("H", -13.6), ("O", -2041.0))]
         ase.io.write(folder / "atoms.xyz", free)
         self.pretend()
-        judge = f"import sys; exec(open({str(folder / 'judge.py')!r}).read())"
-        (folder / "judge.py").write_text(JUDGE)
-        program(folder / "host" / "bin" / "python", judge)
+        program(folder / "host" / "bin" / "python", JUDGE)
+        for name, error in (("predicted", 0.01), ("diverged", np.nan)):
+            np.savez(
+                folder / f"{name}.npz",
+                energies=[atoms.info["REF_energy"] + error for atoms in frames],
+                forces=np.concatenate([0.9 * atoms.arrays["REF_forces"] for atoms in frames]),
+            )
 
     def pretend(self, fail: bool = False) -> None:
         program(self.folder / "host" / "bin" / "nequip-train", f"FAIL = {fail}\n{HOST}")
@@ -138,6 +139,7 @@ def test_what_is_there_is_not_trained_again_and_more_is_added(
         "slope": "0.9",
         "test": "test",
         "status": "done",
+        "host_version": "nequip 0, torch 0",
     }
     assert {name: row[name] for name in expected} == expected
     assert (stage.folder / "out" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
@@ -146,15 +148,15 @@ def test_what_is_there_is_not_trained_again_and_more_is_added(
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells the CPU time")
 def test_budgets_give_methods_the_same_time_and_the_cheaper_one_more_epochs(stage: Stage) -> None:
     words = ["--methods", "plain", "taylor", "--sizes", "10", "--calibration-rounds", "1"]
-    assert stage.run(*words, "--budgets", "1") == 0
+    assert stage.run(*words, "--budgets", "0.6") == 0
     costs = json.loads((stage.folder / "out" / "costs.json").read_text())["nequip/n10"]
     assert costs["plain_s"] == pytest.approx(0.01, rel=0.5)
     assert costs["methods"]["taylor"]["ratio"] == pytest.approx(3.0, rel=0.4)
     epochs = {row["method"]: int(row["epochs"]) for row in stage.table}
     assert epochs["plain"] > 1.8 * epochs["taylor"]
     for row in stage.table:
-        assert float(row["training_cpu_s"]) == pytest.approx(1.0, rel=0.4)
-    assert stage.run(*words, "--budgets", "1", "0.5") == 0
+        assert float(row["training_cpu_s"]) == pytest.approx(0.6, rel=0.4)
+    assert stage.run(*words, "--budgets", "0.6", "0.3") == 0
     assert len(stage.trained) == 2 + 4  # nothing is measured twice
 
 

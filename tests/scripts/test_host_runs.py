@@ -137,6 +137,22 @@ def test_peak_memory_of_a_process_that_goes_and_of_none() -> None:
     assert host_runs.peak_memory(-1) is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells")
+def test_cpu_time_is_that_of_the_process_and_not_of_its_waiting() -> None:
+    import os
+
+    before = host_runs.cpu_seconds(os.getpid())
+    time.sleep(0.3)
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+    after = host_runs.cpu_seconds(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before == pytest.approx(0.2, abs=0.06)
+    assert host_runs.cpu_seconds(-1) is None
+
+
 def test_last_lines_of_long_short_and_missing_files(tmp_path: Path) -> None:
     path = tmp_path / "log"
     assert last_lines(path) == ""

@@ -45,3 +45,15 @@ def test_progress_is_read_line_by_line_as_it_is_written(run: MaceRun) -> None:
     assert run.epoch == 1
     assert run.validation == [0.5, 0.25]
     assert run.milliseconds_a_step == pytest.approx(20.0)
+
+
+def test_the_clock_is_that_of_maces_log_and_not_of_lines_beside_it(run: MaceRun) -> None:
+    assert run.epoch_times == []
+    run.output.write_text(
+        "2026-01-31 23:59:58.500 INFO: Initial: head: Default, loss=0.5\n"
+        "2026-01-31 23:59:59.000 INFO: Epoch 0: piwsl_taylor=0.1\n"
+        "2026-02-01 00:00:00.250 INFO: Epoch 0: head: Default, loss=0.4\n"
+        "2026-02-01 00:00:01.000 INFO: Epoch 1: head: Default, loss=0.3\n"
+    )
+    first, second, third = run.epoch_times
+    assert (second - first, third - second) == pytest.approx((1.75, 0.75))

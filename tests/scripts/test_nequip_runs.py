@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 import yaml
-from nequip_runs import VALIDATION, NequipRun, data_file, plain_config, plain_loss, write_config
+from nequip_runs import (
+    CLOCK,
+    CLOCK_FILE,
+    VALIDATION,
+    NequipRun,
+    data_file,
+    plain_config,
+    plain_loss,
+    with_clock,
+    write_config,
+)
 
 from piwsl_plugins import datasets
 
@@ -67,6 +77,16 @@ def test_the_time_of_a_step_is_that_of_lightnings_profiler(run: NequipRun) -> No
     assert math.isnan(run.milliseconds_a_step)
     run.output.write_text(PROFILE)
     assert run.milliseconds_a_step == pytest.approx(17.992)
+
+
+def test_the_clock_is_a_callback_beside_the_others(run: NequipRun, config: dict[str, Any]) -> None:
+    timed = with_clock(config)
+    callbacks = timed["trainer"]["callbacks"]
+    assert callbacks.pop()["_target_"] == CLOCK
+    assert timed == config
+    assert run.epoch_times == []
+    (run.root / run.folder / CLOCK_FILE).write_text("10.5\n11.25\n")
+    assert run.epoch_times == [10.5, 11.25]
 
 
 def test_a_plain_config_differs_by_piwsl_alone(config: dict[str, Any]) -> None:
