@@ -145,6 +145,8 @@ def benchmark(chosen: argparse.Namespace) -> Benchmark:
     tests = {name: read_frames(path) for name, path in map(split_name, chosen.test)}
     if len(tests) != len(chosen.test):
         raise ValueError("--test: two files have one name; use NAME=FILE")
+    if chosen.train.resolve() in (path.resolve() for _, path in map(split_name, chosen.test)):
+        raise ValueError(f"--train and --test are one file, {chosen.train}; test on other frames")
     made = Benchmark(
         folder=folder,
         dataset=chosen.dataset or chosen.train.stem,

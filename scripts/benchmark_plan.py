@@ -80,6 +80,7 @@ class Benchmark:
     tests: dict[str, list[Atoms]]
     environments: dict[str, Path]
     costs: Costs
+    _subsets: dict[tuple[str, str, int, int], Subset] = dataclasses.field(default_factory=dict)
     _versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -89,7 +90,10 @@ class Benchmark:
 
     def subset(self, case: Case) -> Subset:
         """Files of a case, written where they are not there yet."""
-        return self.source.subset(case.method, case.host, case.size, case.seed)
+        key = (case.host, case.method.name, case.size, case.seed)
+        if key not in self._subsets:
+            self._subsets[key] = self.source.subset(case.method, case.host, case.size, case.seed)
+        return self._subsets[key]
 
     def settings(self, case: Case) -> str:
         """Digest of what a run is made of, but for the number of epochs that a time gives."""

@@ -216,6 +216,14 @@ def test_a_record_of_other_settings_is_an_error(
     assert {path: path.read_text() for path in before} == before
 
 
+def test_nothing_is_tested_on_what_it_was_trained_on(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--methods", "plain", "--epochs", "1", "--test", str(stage.folder / "train.xyz")]
+    assert stage.run(*words) == 1
+    assert "--train and --test are one file" in capsys.readouterr().out
+
+
 def test_what_makes_no_sense_is_left_out_and_told(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
