@@ -13,7 +13,10 @@ STRATEGIES = {
     "lightnings": {"+trainer.strategy": "ddp"},
     "nequips": {"+trainer.strategy._target_": "nequip.train.SimpleDDPStrategy"},
 }
-BOTH = {"training_module.loss.terms": "[taylor,conservative]"}
+BOTH = {
+    "training_module.loss.terms": "[taylor,conservative]",
+    "++training_module.piwsl.every": 1,
+}
 
 
 @pytest.mark.slow

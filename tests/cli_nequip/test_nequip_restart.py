@@ -21,6 +21,7 @@ def options(data: dict[str, Any]) -> dict[str, Any]:
         # warm-up that lasts beyond the interruption, and a seed of its own
         "+training_module.piwsl.warmup": 8,
         "+training_module.piwsl.seed": 3,
+        "+training_module.piwsl.every": 1,
         # the checkpoint holds this as the loss's coefficient too, and is not told of it twice
         "+training_module.piwsl.taylor_weight": 0.2,
         "~training_module.loss.coeffs.piwsl_taylor": "",

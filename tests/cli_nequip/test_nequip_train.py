@@ -95,7 +95,11 @@ def test_validation_and_test_are_the_hosts_own(run: Trained) -> None:
 
 def test_the_running_mean_of_the_weights_is_saved(run: Trained) -> None:
     saved = torch.load(run.output / "best.ckpt", weights_only=False)
-    assert saved["hyper_parameters"]["piwsl"] == {"order": 2, "max_displacement": 0.1}
+    assert saved["hyper_parameters"]["piwsl"] == {
+        "order": 2,
+        "max_displacement": 0.1,
+        "every": 1,
+    }
     assert any(name.startswith("ema.") for name in saved["state_dict"])
 
 
