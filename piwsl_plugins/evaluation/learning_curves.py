@@ -168,17 +168,16 @@ def _panel(
         _plain_numbers(axes.yaxis)
         return
     (size,) = sizes
-    axes.set(xscale="log", xlabel=f"{name}, {size} training frames")
+    axes.set_xlabel(f"{name}, {size} training frames")
     places = {method: -number for number, method in enumerate(titles)}
     values = [value for curve in curves.values() for value in curve[size]]
     if values:
-        axes.set_xlim(_span(values))
+        axes.set_xlim(0.0, 1.08 * max(values))
     for method, curve in curves.items():
         _dots(axes, curve[size], places[method], looks[method])
     axes.set_yticks(list(places.values()), list(titles.values()))
     axes.set_ylim(-len(places) + 0.4, 0.6)
     axes.grid(axis="x", color="0.9")
-    _plain_numbers(axes.xaxis)
 
 
 def _line(
@@ -205,6 +204,6 @@ def _plain_numbers(axis: Any) -> None:  # noqa: ANN401  matplotlib's axes of eit
     """Label a logarithmic axis by numbers as people write them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
