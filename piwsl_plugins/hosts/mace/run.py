@@ -258,11 +258,13 @@ def _check_combination(args: argparse.Namespace, settings: MaceSettings) -> None
 def _notes(run: Run) -> list[str]:
     """What the user should know of this run before it starts."""
     settings, args = run.settings, run.args
-    kind = f"order {settings.order}" + (
+    kind = f", order {settings.order}" + (
         f" ({settings.second_order})" if settings.order == 2 else ""
     )
+    if run.terms == ("curvature",):
+        kind = ""
     notes = [
-        f"--loss {run.loss}: terms {', '.join(run.terms)}, {kind}, displacements "
+        f"--loss {run.loss}: terms {', '.join(run.terms)}{kind}, displacements "
         f"{settings.displacement} up to {settings.longest_displacement:g} angstrom, beside "
         f"MACE's {settings.base_loss!r}; validation uses {settings.base_loss!r} alone"
     ]
