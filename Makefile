@@ -43,7 +43,8 @@ test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest -n 2 --dist loadfile \
 	  tests/hosts/nequip tests/cli_nequip tests/scripts/test_nequip_runs.py \
-	  tests/scripts/test_demo_for_real.py tests/scripts/test_benchmark_for_real.py --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+	  tests/scripts/test_demo_for_real.py tests/scripts/test_benchmark_for_real.py \
+	  tests/scripts/test_benchmark_overhead.py --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
 format: $(CORE_MADE)  ## let ruff mend what it can
 	$(CORE)/bin/ruff check --fix .

@@ -90,7 +90,8 @@ def structures(system: str, number: int, cells: int) -> list[ase.Atoms]:
     """Rattled structures with made-up labels.
 
     Args:
-        system: ``molecule`` (benzyl alcohol-sized: 15 atoms) or ``crystal``.
+        system: ``molecule`` (trimethylamine and a hydrogen molecule: 15 atoms) or ``crystal``
+            (silicon).
         number: how many.
         cells: edge of the crystal in cubic cells of 8 atoms.
     """
