@@ -14,14 +14,11 @@ from benchmark_data import Subset
 from benchmark_methods import WEIGHTS, Method
 from nequip_runs import plain_config, with_clock
 
+from piwsl_plugins.hosts.mace.flags import LOSSES
+
 #: Flags of a MACE config that the benchmark sets itself.
 MACE_OWN = ("name", "work_dir", "train_file", "valid_file", "valid_fraction", "test_file", "loss")
-MACE_LOSSES: dict[tuple[str, ...], str] = {
-    ("taylor",): "piwsl_taylor",
-    ("conservative",): "piwsl_conservative",
-    ("taylor", "conservative"): "piwsl",
-    ("curvature",): "piwsl_curvature",
-}
+MACE_LOSSES = {terms: name for name, terms in LOSSES.items()}
 #: Factor by which MACE's learning rate falls over a run.
 MACE_DECAY = 0.02
 MASKED_MSE = "piwsl_plugins.hosts.nequip.loss.MaskedMeanSquaredError"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from piwsl_plugins.hosts.mace.flags import LOSSES
+
 if TYPE_CHECKING:
     import argparse
 
@@ -21,12 +23,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "large": {"irreps": "128x0e + 128x1o", "max_ell": 3, "correlation": 3},
 }
 R_MAX = 4.0
-LOSSES = {
-    ("taylor",): "piwsl_taylor",
-    ("conservative",): "piwsl_conservative",
-    ("taylor", "conservative"): "piwsl",
-    ("curvature",): "piwsl_curvature",
-}
+MACE_LOSSES = {terms: name for name, terms in LOSSES.items()}
 
 
 def make_step(
@@ -59,7 +56,7 @@ def make_step(
     torch.set_default_dtype(getattr(torch, dtype))
     words = ["--name", "overhead", "--energy_weight", "1000", "--scaling", "std_scaling"]
     if terms:
-        words += ["--loss", LOSSES[terms]]
+        words += ["--loss", MACE_LOSSES[terms]]
         words += [w for k, v in settings.items() for w in (f"--piwsl_{k}", str(v))]
     args, _ = tools.check_args(tools.build_default_arg_parser().parse_args(words))
     model, batch = _model(frames, size).to(device), _batch(frames, forces)
