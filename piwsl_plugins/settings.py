@@ -20,11 +20,20 @@ PAPER_TERMS = ("taylor", "conservative")
 """The two losses of arXiv:2408.05215."""
 TERMS = (*PAPER_TERMS, "curvature")
 
-DEFAULT_WEIGHT_RATIO = {"taylor": 0.05, "conservative": 0.05, "curvature": 3e-5}
+WEAK_FORCES = "weak_forces"
+"""The loss on the forces of a cheaper method: a label's, without displacements."""
+
+DEFAULT_WEIGHT_RATIO = {
+    "taylor": 0.05,
+    "conservative": 0.05,
+    "curvature": 3e-5,
+    WEAK_FORCES: 0.01,
+}
 """Weight of a term where none is given, as a fraction of the host's energy weight."""
 
 
-def _setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] = ()) -> _T:
+def setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] = ()) -> _T:
+    """A field of a settings class, with what flags, keys and the README's table say of it."""
     metadata = {"help": help, "unit": unit, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -38,88 +47,113 @@ class PiwslSettings:
             the allowed range.
     """
 
-    taylor_weight: float | None = _setting(
+    taylor_weight: float | None = setting(
         None,
         "weight w_T of the Taylor loss, on the scale of the host's energy weight; left out, "
         f"{DEFAULT_WEIGHT_RATIO['taylor']:g} times that energy weight",
     )
-    conservative_weight: float | None = _setting(
+    conservative_weight: float | None = setting(
         None,
         "weight w_C of the conservative-force loss, on the scale of the host's energy weight; "
         f"left out, {DEFAULT_WEIGHT_RATIO['conservative']:g} times that energy weight",
     )
-    curvature_weight: float | None = _setting(
+    curvature_weight: float | None = setting(
         None,
         "weight w_H of the curvature loss, on the scale of the host's force weight; left out, "
         f"{DEFAULT_WEIGHT_RATIO['curvature']:g} times the energy weight",
     )
-    order: int = _setting(
+    order: int = setting(
         2,
         "order of the energy extrapolation along the displacement: 1, the paper's, penalises "
         "curvature and softens the potential; 2 penalises only the change of curvature",
         choices=(1, 2),
     )
-    second_order: str = _setting(
+    second_order: str = setting(
         "trapezoid",
         "where the second-order term comes from: 'trapezoid', the mean of the forces at both "
         "ends, or 'hessian', one Hessian-vector product; only read where order is 2",
         choices=("trapezoid", "hessian"),
     )
-    displacement: str = _setting(
+    displacement: str = setting(
         "ball",
         "how each atom is displaced: uniform in a ball, on its surface ('shell'), uniform in a "
         "'cube' of half-edge max_displacement (the paper's code), or 'adversarial', along the "
         "force error where there are reference forces and along the model's force elsewhere",
         choices=("ball", "shell", "cube", "adversarial"),
     )
-    max_displacement: float = _setting(
+    max_displacement: float = setting(
         0.1,
         "longest displacement of an atom (of each component for 'cube')",
         unit="angstrom",
     )
-    fraction: float = _setting(
+    fraction: float = setting(
         1.0,
         "fraction of the atoms of a structure that is displaced, at least one atom",
     )
-    batch_fraction: float = _setting(
+    batch_fraction: float = setting(
         0.3,
         "fraction of a batch's structures, drawn anew in each step, that the terms are evaluated "
         "on, at least one; their mean stands for that of the batch",
     )
-    anchor: str = _setting(
+    anchor: str = setting(
         "prediction",
         "energy that the Taylor loss extrapolates from: the model's own 'prediction'; 'label', "
         "the reference energy where there is one; 'label_and_forces', reference energy and "
         "forces, only in structures that have both",
         choices=("prediction", "label", "label_and_forces"),
     )
-    tolerance: float = _setting(
+    tolerance: float = setting(
         0.0,
         "curvature that is free of charge: only the part of the residual beyond "
         "tolerance/2 times the squared displacement is penalised",
         unit="eV/angstrom^2",
     )
-    penalty: str = _setting(
+    penalty: str = setting(
         "squared",
         "penalty on a residual",
         choices=("squared", "absolute", "huber"),
     )
-    huber_delta: float = _setting(
+    huber_delta: float = setting(
         0.01,
         "residual at which the penalty 'huber' turns from squared to linear; only read there",
         unit="eV per atom",
     )
-    warmup: int = _setting(
+    warmup: int = setting(
         0,
         "optimiser steps over which the weights rise linearly from zero",
         unit="steps",
     )
-    every: int = _setting(
+    fade: int = setting(
+        0,
+        "optimiser steps over which the terms' weights fall linearly to zero, where they stay; "
+        "0 keeps them",
+        unit="steps",
+    )
+    every: int = setting(
         2,
         "apply the terms on every k-th optimiser step, with k-fold weight",
         unit="steps",
     )
-    seed: int = _setting(
+    weak_forces_weight: float | None = setting(
+        None,
+        "weight of the loss on weak forces, those of a cheaper method beside energies of a better "
+        "one, on the scale of the host's force weight; left out, "
+        f"{DEFAULT_WEIGHT_RATIO[WEAK_FORCES]:g} times the energy weight; only read where the data "
+        "have weak forces",
+    )
+    weak_forces_penalty: str = setting(
+        "squared",
+        "penalty on an atom's error of the weak force: a third of its vector's squared length, as "
+        "in a mean over components, or the vector's length",
+        choices=("squared", "length"),
+    )
+    weak_forces_fade: int = setting(
+        0,
+        "optimiser steps over which the weak forces' weight falls linearly to zero, where it "
+        "stays; 0 keeps it",
+        unit="steps",
+    )
+    seed: int = setting(
         0,
         "seed of the displacements' own random stream; the host's stream is left alone",
     )
@@ -132,7 +166,7 @@ class PiwslSettings:
             if choices and not any(type(value) is type(c) and value == c for c in choices):
                 allowed = ", ".join(repr(choice) for choice in choices)
                 raise ValueError(f"{field.name}: got {value!r}, expected one of {allowed}")
-        for term in TERMS:
+        for term in DEFAULT_WEIGHT_RATIO:
             if getattr(self, f"{term}_weight") is not None:
                 self._check(f"{term}_weight", 0.0, math.inf)
         self._check("max_displacement", 0.0, 1.0, open_below=True)
@@ -141,6 +175,8 @@ class PiwslSettings:
         self._check("tolerance", 0.0, math.inf)
         self._check("huber_delta", 0.0, math.inf, open_below=True)
         self._check("warmup", 0, math.inf, whole=True)
+        self._check("fade", 0, math.inf, whole=True)
+        self._check("weak_forces_fade", 0, math.inf, whole=True)
         self._check("every", 1, math.inf, whole=True)
         self._check("seed", 0, 2**63, whole=True)
 
@@ -235,7 +271,7 @@ class PiwslSettings:
         """Weight of ``term`` beside an energy term of weight ``energy_weight``.
 
         Args:
-            term: ``taylor``, ``conservative`` or ``curvature``.
+            term: ``taylor``, ``conservative``, ``curvature`` or ``weak_forces``.
             energy_weight: the host's weight of its own (per-atom) energy error.
 
         Returns:
@@ -245,10 +281,22 @@ class PiwslSettings:
         return DEFAULT_WEIGHT_RATIO[term] * energy_weight if weight is None else float(weight)
 
     def schedule(self, step: int) -> float:
-        """Factor on all weights at the optimiser step ``step`` (from 0): warm-up and ``every``."""
+        """Factor on the terms' weights at the optimiser step ``step`` (from 0).
+
+        It combines ``warmup``, ``fade`` and ``every``.
+        """
         if step % self.every:
             return 0.0
-        return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return self.every * rise * _fall(step, self.fade)
+
+    def weak_forces_schedule(self, step: int) -> float:
+        """Factor on the weak forces' weight at the optimiser step ``step`` (from 0)."""
+        return _fall(step, self.weak_forces_fade)
+
+
+def _fall(step: int, fade: int) -> float:
+    return max(0.0, 1.0 - step / fade) if fade else 1.0
 
 
 def unknown_name(name: str, known: Iterable[str], what: str = "key") -> str:
@@ -272,7 +320,7 @@ def unknown_name(name: str, known: Iterable[str], what: str = "key") -> str:
 class RunSettings(PiwslSettings):
     """The same settings, and those that only a host's whole run needs."""
 
-    allow_large_displacement: bool = _setting(
+    allow_large_displacement: bool = setting(
         False,
         "train although max_displacement is more than half the shortest interatomic distance in "
         "the training data",
@@ -296,7 +344,7 @@ MACE_BASE_LOSSES = (
 class MaceSettings(RunSettings):
     """The same settings, and those that only MACE needs."""
 
-    base_loss: str = _setting(
+    base_loss: str = setting(
         "weighted",
         "MACE's own loss that stays the supervised part, decides on stress and virials, and is "
         "the whole of the validation loss",

@@ -28,6 +28,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "displacement": ("ball", "shell", "cube", "adversarial"),
     "anchor": ("prediction", "label", "label_and_forces"),
     "penalty": ("squared", "absolute", "huber"),
+    "weak_forces_penalty": ("squared", "length"),
 }
 NOT_CHOICES = {
     "order": (0, 3, -1, 1.0, 2.5, "1", None, True),
@@ -35,6 +36,7 @@ NOT_CHOICES = {
     "displacement": ("sphere", "BALL", None, 1),
     "anchor": ("labels", "forces", None, True),
     "penalty": ("l2", "mse", "Huber", None, 0),
+    "weak_forces_penalty": ("absolute", "Length", None, 0),
 }
 NUMBERS: dict[str, tuple[float, ...]] = {
     "taylor_weight": (0, 0.0, 1e-300, 1.0, 1e9),
@@ -46,6 +48,9 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     "tolerance": (0.0, 0, 30.0, 1e9),
     "huber_delta": (1e-9, 0.01, 1e9),
     "warmup": (0, 1, 10**6),
+    "fade": (0, 1, 10**6),
+    "weak_forces_fade": (0, 1, 10**6),
+    "weak_forces_weight": (0, 0.0, 1e-300, 1.0, 1e9),
     "every": (1, 2, 10**6),
     "seed": (0, 1, 2**63),
 }
@@ -59,6 +64,9 @@ RANGES = {
     "tolerance": "a finite number >= 0 (eV/angstrom^2)",
     "huber_delta": "a finite number > 0 (eV per atom)",
     "warmup": "a whole number >= 0 (steps)",
+    "fade": "a whole number >= 0 (steps)",
+    "weak_forces_fade": "a whole number >= 0 (steps)",
+    "weak_forces_weight": "a finite number >= 0",
     "every": "a whole number >= 1 (steps)",
     "seed": "a whole number >= 0 and <= ",
 }
@@ -72,6 +80,9 @@ NOT_NUMBERS: dict[str, tuple[object, ...]] = {
     "tolerance": (-1e-9, NAN, INF, "0", None, False),
     "huber_delta": (0.0, -0.01, NAN, INF, "0.01", None, True),
     "warmup": (-1, 0.5, 1.0, NAN, INF, "10", None, True),
+    "fade": (-1, 0.5, 1.0, NAN, INF, "10", None, True),
+    "weak_forces_fade": (-1, 0.5, 1.0, NAN, INF, "10", None, True),
+    "weak_forces_weight": (-1e-9, NAN, INF, -INF, "1e-3", True, 1j),
     "every": (0, -1, 1.5, 2.0, NAN, INF, "2", None, True),
     "seed": (-1, 0.5, 2**63 + 2**12, NAN, INF, "0", None, True),
 }
@@ -274,3 +285,10 @@ def test_the_schedule_stays_between_zero_and_k(every: int, warmup: int, step: in
     factor = settings.schedule(step)
     assert 0.0 <= factor <= every
     assert (factor == 0.0) == (step % every != 0)
+
+
+def test_fading_weights_fall_linearly_to_zero_and_stay_there() -> None:
+    settings = PiwslSettings(fade=4, every=1, weak_forces_fade=2)
+    assert [settings.schedule(step) for step in range(6)] == [1, 0.75, 0.5, 0.25, 0, 0]
+    assert [settings.weak_forces_schedule(step) for step in range(4)] == [1, 0.5, 0, 0]
+    assert PiwslSettings().weak_forces_schedule(10**9) == 1.0

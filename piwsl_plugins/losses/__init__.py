@@ -14,6 +14,7 @@ from piwsl_plugins.losses.reduction import exceed_tolerance, penalise
 from piwsl_plugins.losses.step import ConsistencyLoss, draw_pair, step_penalties
 from piwsl_plugins.losses.structures import Pairs, Structures
 from piwsl_plugins.losses.taylor import quadratic_term, sum_per_graph, taylor_residual, work
+from piwsl_plugins.losses.weak_forces import weak_force_penalties
 
 __all__ = [
     "ConsistencyLoss",
@@ -34,5 +35,6 @@ __all__ = [
     "stretch_product",
     "sum_per_graph",
     "taylor_residual",
+    "weak_force_penalties",
     "work",
 ]
