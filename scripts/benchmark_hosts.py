@@ -106,7 +106,8 @@ def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) 
                 "expected one of " + "; ".join(", ".join(terms) for terms in MACE_LOSSES)
             )
         config["loss"] = MACE_LOSSES[method.terms]
-        for name, value in method.piwsl.items():
+        steps = epochs * setup.steps_an_epoch("mace", subset)
+        for name, value in method.settings(steps).items():
             config[f"piwsl_{name}"] = energy_weight * value if name in WEIGHTS else value
     return config | dict(method.mace)
 
@@ -140,7 +141,7 @@ def _nequip(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int
             "_target_": "nequip.train.EnergyForceMetrics",
             "coeffs": picks | {"total_energy_rmse": None},
         }
-    module["piwsl"] = dict(method.piwsl)
+    module["piwsl"] = method.settings(epochs * setup.steps_an_epoch("nequip", subset))
     module["loss"] |= {"terms": list(method.terms), "coeffs": coeffs}
     if not method.terms:
         config = plain_config(config)

@@ -6,6 +6,7 @@ the energies, so that one file serves both hosts::
     title: Taylor loss, first order  # what figures and tables call it
     terms: [taylor]                  # PIWSL terms; left out, the host's own loss
     piwsl: {order: 1, max_displacement: 0.05, taylor_weight: 0.01}
+    of_run: {fade: 0.5}              # settings in steps, as parts of the run's optimiser steps
     labels: given                    # or energies, forces, all_forces: see LABELS
     force_weight: 0.1                # instead of the command line's
     augmentation: {name: taylor_copies, copies: 4}  # a function of augmentations.py
@@ -31,6 +32,8 @@ from piwsl_plugins.settings import TERMS, RunSettings, unknown_name
 FOLDER = Path(__file__).with_name("methods")
 HOSTS = ("mace", "nequip")
 WEIGHTS = tuple(f"{term}_weight" for term in TERMS)
+STEPS = ("warmup", "fade", "weak_forces_fade")
+"""Settings that count optimiser steps."""
 LABELS = ("given", "energies", "forces", "all_forces")
 """Which labels a method is for: whatever ``--forces`` gives; energies alone; energies and some
 forces at least; the forces of all frames, whatever ``--forces`` says."""
@@ -51,6 +54,7 @@ class Method:
     title: str
     terms: tuple[str, ...] = ()
     piwsl: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    of_run: Mapping[str, float] = dataclasses.field(default_factory=dict)
     labels: str = "given"
     force_weight: float | None = None
     augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -69,7 +73,12 @@ class Method:
                 if value not in known:
                     raise ValueError(f"{field}: {unknown_name(str(value), known, 'value')}")
         RunSettings.from_mapping(self.piwsl, "piwsl")
-        if self.piwsl and not self.terms:
+        for name, part in self.of_run.items():
+            if name not in STEPS:
+                raise ValueError(f"of_run: {unknown_name(str(name), STEPS)}")
+            if not 0.0 < part <= 1.0:
+                raise ValueError(f"of_run.{name}: got {part!r}, expected a part in (0, 1]")
+        if (self.piwsl or self.of_run) and not self.terms:
             raise ValueError("piwsl: nothing reads these settings, because there are no terms")
         if self.augmentation:
             self._check_augmentation()
@@ -98,6 +107,11 @@ class Method:
         if self.labels == "forces" and forces == "none":
             return "it needs reference forces (--forces)"
         return ""
+
+    def settings(self, steps: int) -> dict[str, Any]:
+        """Settings of the terms in a run of so many optimiser steps."""
+        parts = {name: max(1, round(part * steps)) for name, part in self.of_run.items()}
+        return dict(self.piwsl) | parts
 
     @property
     def changes_labels(self) -> bool:
