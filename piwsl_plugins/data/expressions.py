@@ -1,9 +1,8 @@
 """Labels as sums of columns, e.g. ``hf_qz.energy + mp2_qz.corr_energy``; read without ``eval``.
 
-What may be written: names of columns, numbers, ``+``, ``-``, ``*``, ``/``, parentheses, signs::
+What may be written: names of columns, numbers, ``+``, ``-``, ``*``, ``/``, parentheses, signs, and
 
-    helgaker(small, large, n_small, n_large)
-    helgaker(small, large, n_small, n_large, exponent)
+    helgaker(small, large, n_small, n_large[, exponent]),
 
 the extrapolation of correlation energies to the complete basis set from two correlation-consistent
 basis sets of cardinal numbers n (2 for double, 3 for triple zeta, ...),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -141,26 +142,19 @@ names = st.sampled_from([(f"`{n}`", p) for n, p in zip(NAMES, PYTHON, strict=Tru
     st.lists(st.floats(-1e3, 1e3), min_size=4, max_size=4),
 )
 def test_arithmetic_is_that_of_python(texts: tuple[str, str], drawn: list[float]) -> None:
-    ours = (
-        parse(texts[0], NAMES).evaluate(
-            {name: np.array([number]) for name, number in zip(NAMES, drawn, strict=True)}
-        )
-        if set(parse(texts[0], NAMES).columns)
-        else None
-    )
+    columns = {name: np.array([number]) for name, number in zip(NAMES, drawn, strict=True)}
+    ours = parse(texts[0], NAMES).evaluate(columns)
     theirs = eval(texts[1], {"v": drawn})
     scale = 1e-9 * max(1.0, max(map(abs, drawn))) * 10.0 ** texts[1].count("*")
-    assert ours is not None
     assert math.isclose(float(ours[0]), theirs, rel_tol=1e-9, abs_tol=scale)
 
 
 @given(st.text(alphabet="ab.()+-*/ ,0123456789e`'\"helgaker_", max_size=40))
 def test_any_text_is_an_expression_or_a_named_error(text: str) -> None:
-    try:
+    found = None
+    with contextlib.suppress(ExpressionError):
         found = parse(text, ["a", "b", "e.b"])
-    except ExpressionError as error:
-        assert "columns: a, b, e.b" in str(error)
-    else:
+    if found is not None:
         assert found.columns
         assert all(math.isfinite(number) for number in found.coefficients.values())
 
@@ -171,7 +165,8 @@ def test_any_text_is_an_expression_or_a_named_error(text: str) -> None:
         ("hf_qz.enrgy", "there is no column 'hf_qz.enrgy'; did you mean 'hf_qz.energy'"),
         ("ccsd(t)_cbs.enrgy", r"no column 'ccsd\(t\)_cbs.enrgy'; did you mean 'ccsd\(t\)_cbs"),
         ("`hf`", "there is no column 'hf'"),
-        ("``", "expected a column, a number or"),
+        ("``", "there is no column '``'"),
+        ("1e308*hf_qz.energy + 1e308*hf_qz.energy", "the numbers get too large"),
         ("hf_qz.energy2", "there is no column 'hf_qz.energy2'"),
         ("hf_qz.energy + 1", "a number cannot be added to a column"),
         ("hf_qz.energy * hf_tz.energy", "multiplied by a number only"),
