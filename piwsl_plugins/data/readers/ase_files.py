@@ -2,66 +2,193 @@
 
 from __future__ import annotations
 
+import io
+import lzma
+import os
+import shutil
+import tempfile
+import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
 
-import ase
 import ase.io
 import numpy as np
-from ase.io.formats import UnknownFileTypeError, filetype
-from numpy.typing import NDArray
+from ase.io.formats import (
+    UnknownFileTypeError,
+    filetype,
+    get_compression,
+    ioformats,
+    open_with_compression,
+)
+from tqdm import tqdm
 
-from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.readers.base import BLOCK_SIZE, Source
+from piwsl_plugins.data.readers import extxyz
+from piwsl_plugins.data.readers.base import DataError
+from piwsl_plugins.data.readers.frames import Contents, FrameSource, Record
+from piwsl_plugins.data.settings import DataSettings
+
+WINDOW = 256
+"""Neighbouring frames that are read together where one of them is asked for, other than extxyz."""
+WINDOWS = 16
+"""Such groups that are kept."""
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
-class AseSource(Source):
-    """A file that ASE reads; a first draft that only counts frames and finds no labels yet."""
+class AseSource(FrameSource):
+    """A file that ASE reads.
+
+    In extxyz, plain or compressed, a frame is found by its place in the file, and all that is
+    kept of the file are these places. Other formats ASE reads from their start; the frames around
+    the one that is asked for are kept for the next.
+
+    Raises:
+        DataError: the file is empty, or cannot be opened.
+    """
 
     format = "a file that ASE reads"
 
+    def __init__(self, path: Path, settings: DataSettings) -> None:
+        super().__init__(path, settings)
+        kind = _kind(path)
+        if kind is None:
+            raise DataError(f"{path}: ASE does not know this format")
+        self.kind = kind
+        self._starts = np.empty(0, dtype=np.int64)
+        self._lines = np.empty(0, dtype=np.int64)
+        self._stamp = _stamp(path)
+        self._plain: IO[bytes] | None = None
+        self._windows: OrderedDict[int, list[Record]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plain": None, "_windows": OrderedDict()}
+
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether ASE knows the format."""
+        """Whether ASE reads the format, or would if the file were not empty or broken."""
         try:
-            return bool(filetype(str(path)))
-        except UnknownFileTypeError:
-            return False
-
-    def __len__(self) -> int:
-        return sum(1 for _ in ase.io.iread(str(self.path)))
+            return _kind(path) is not None
+        except DataError:
+            return True
 
     @property
-    def keys(self) -> dict[str, int]:
-        """Labels and the frames that have them."""
-        return {}
+    def is_extxyz(self) -> bool:
+        """Whether the file is extxyz."""
+        return self.kind == "extxyz"
 
-    def elements(self) -> NDArray[np.int64]:
-        """Atomic numbers, sorted."""
-        found: set[int] = set()
-        for atoms in ase.io.iread(str(self.path)):
-            found.update(int(number) for number in atoms.numbers)
-        return np.array(sorted(found))
+    def _look_through(self) -> Contents:
+        if not self.is_extxyz:
+            return super()._look_through()
+        contents, starts, lines = Contents(), [], []
+        with self._open() as stream:
+            texts = extxyz.frame_texts(stream, str(self.path))
+            for text in tqdm(texts, f"looking through {self.path.name}", unit=" frames", delay=2):
+                contents.add(*extxyz.header(text))
+                starts.append(text.offset)
+                lines.append(text.line)
+            starts.append(stream.tell())
+        self._starts, self._lines = np.array(starts), np.array(lines)
+        return contents
 
-    def blocks(self, size: int = BLOCK_SIZE) -> Iterator[Block]:
-        """The frames, one a block."""
-        for number, atoms in enumerate(ase.io.iread(str(self.path))):
-            yield self._block(number, atoms)
+    def _records(self) -> Iterator[Record]:
+        if not self.is_extxyz:
+            yield from self._read_by_ase(0, None)
+            return
+        with self._open() as stream:
+            for text in extxyz.frame_texts(stream, str(self.path)):
+                yield self.record(text.number, extxyz.build(text))
 
-    def frame(self, number: int) -> Block:
-        """One frame."""
-        (atoms,) = ase.io.read(str(self.path), index=slice(number, number + 1))
-        return self._block(number, atoms)
+    def _record(self, number: int) -> Record:
+        if not self.is_extxyz:
+            return self._windowed(number)
+        start, end = (int(place) for place in self._starts[number : number + 2])
+        with self._whole() as stream:
+            raw = io.BytesIO(os.pread(stream.fileno(), end - start, start))
+        line = int(self._lines[number])
+        text = next(extxyz.frame_texts(raw, str(self.path), number, line))
+        return self.record(number, extxyz.build(text))
 
-    def _block(self, number: int, atoms: ase.Atoms) -> Block:
-        periodic = bool(atoms.pbc.any())
-        return Block(
-            source=str(self.path),
-            places=np.array([number]),
-            group="",
-            numbers=np.asarray(atoms.numbers, dtype=np.int64),
-            positions=np.asarray(atoms.positions, dtype=float)[None],
-            labels={},
-            cell=np.asarray(atoms.cell)[None] if periodic else None,
-            pbc=np.asarray(atoms.pbc)[None] if periodic else None,
-        )
+    def _windowed(self, number: int) -> Record:
+        index = number // WINDOW
+        if index in self._windows:
+            self._windows.move_to_end(index)
+        else:
+            first = index * WINDOW
+            self._windows[index] = list(self._read_by_ase(first, first + WINDOW))
+            if len(self._windows) > WINDOWS:
+                self._windows.popitem(last=False)
+        return self._windows[index][number % WINDOW]
+
+    def _read_by_ase(self, first: int, end: int | None) -> Iterator[Record]:
+        self._check_stamp()
+        single = ioformats[self.kind].single
+        index = slice(None) if single else slice(first, end)
+        number = first
+        try:
+            for atoms in ase.io.iread(
+                str(self.path), index=index, format=self.kind, do_not_split_by_at_sign=True
+            ):
+                yield self.record(number, atoms)
+                number += 1
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{self.path}: ASE cannot read frame {number} of this file ({self.kind}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        """The file's bytes, uncompressed."""
+        self._check_stamp()
+        try:
+            with closing(open_with_compression(str(self.path), "rb")) as stream:
+                yield cast(BinaryIO, stream)
+        except _BROKEN as error:
+            raise DataError(f"{self.path}: cannot be read: {error}") from error
+
+    @contextmanager
+    def _whole(self) -> Iterator[IO[bytes]]:
+        """The same with random access: of a compressed file, a temporary copy without it."""
+        if get_compression(str(self.path))[1] is None:
+            with self._open() as stream:
+                yield stream
+            return
+        if self._plain is None:
+            plain = tempfile.TemporaryFile()  # noqa: SIM115  (kept until the source goes)
+            with self._open() as stream:
+                shutil.copyfileobj(stream, plain)
+            plain.flush()
+            self._plain = plain
+        yield self._plain
+
+    def _check_stamp(self) -> None:
+        if _stamp(self.path) != self._stamp:
+            raise DataError(f"{self.path}: the file has changed since it was opened; open it again")
+
+
+def _kind(path: Path) -> str | None:
+    """ASE's name for the format of a file, or None where ASE reads no such files.
+
+    Raises:
+        DataError: the file is empty, or cannot be opened.
+    """
+    if path.is_file() and path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    try:
+        kind = filetype(str(path))
+    except UnknownFileTypeError as error:
+        if "Empty file" in str(error):
+            raise DataError(f"{path}: the file is empty") from error
+        return None
+    except _BROKEN as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    return kind if kind in ioformats and ioformats[kind].can_read else None
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
