@@ -31,8 +31,9 @@ from benchmark_methods import HOSTS, Method, read
 from benchmark_plan import Benchmark, Case
 from benchmark_records import rows, write_table
 from benchmark_summary import summary
-from host_runs import RunFailedError
 from rich.console import Console
+
+from piwsl_plugins.training.runs import RunFailedError
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Options that are files, relative to the file of options that names them.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_jobs import Job, seconds_an_epoch, write_json
-from host_runs import Run, RunFailedError
+
+from piwsl_plugins.training.runs import Run, RunFailedError
 
 REFERENCE = "plain"
 #: Optimiser steps of a short run, within these numbers of epochs.

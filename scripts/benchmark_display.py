@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from benchmark_jobs import Job
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from run_display import QUIET_INTERVAL, line, state_of
+
+from piwsl_plugins.training.display import QUIET_INTERVAL, line, state_of
 
 
 def campaign(jobs: Sequence[Job], console: Console, at_once: int, title: str) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from host_runs import ONE_THREAD, Run, RunFailedError, failure
+
+from piwsl_plugins.training.runs import ONE_THREAD, Run, RunFailedError, failure
 
 EVALUATE = Path(__file__).with_name("evaluate_model.py")
 

@@ -19,9 +19,11 @@ from benchmark_hosts import Setup
 from benchmark_jobs import Job, evaluation, training_record, write_json
 from benchmark_methods import Method
 from benchmark_records import judge, read_record
-from host_runs import Run, RunFailedError
-from mace_runs import MaceRun
-from nequip_runs import CLOCK_VARIABLES, NequipRun
+from nequip_runs import CLOCK_VARIABLES
+
+from piwsl_plugins.training.mace_runs import MaceRun
+from piwsl_plugins.training.nequip_runs import NequipRun
+from piwsl_plugins.training.runs import Run, RunFailedError
 
 #: Guess of what imports and the evaluation take beside the training, seconds.
 OVERHEAD = 30.0

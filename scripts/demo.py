@@ -22,11 +22,13 @@ from typing import Any
 import yaml
 from demo_report import FIGURE, METRICS, evaluate, table
 from evaluate_model import HOSTS
-from host_runs import Run, RunFailedError
-from mace_runs import MaceRun
-from nequip_runs import NequipRun, data_file, plain_config, write_config
+from nequip_runs import data_file, plain_config
 from rich.console import Console
-from run_display import train
+
+from piwsl_plugins.training.display import train
+from piwsl_plugins.training.mace_runs import MaceRun
+from piwsl_plugins.training.nequip_runs import NequipRun, write_config
+from piwsl_plugins.training.runs import Run, RunFailedError
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Beside the runs, what they are made of; --force removes no folder without it.

@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host_runs import ONE_THREAD, Run, RunFailedError, failure
 from rich.table import Table
+
+from piwsl_plugins.training.runs import ONE_THREAD, Run, RunFailedError, failure
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,9 +12,10 @@ import demo_report
 import pytest
 import yaml
 from demo_report import FIGURE, METRICS, table
-from host_runs import RunFailedError
-from mace_runs import MaceRun
 from rich.console import Console
+
+from piwsl_plugins.training.mace_runs import MaceRun
+from piwsl_plugins.training.runs import RunFailedError
 
 NEQUIP = {
     "data": {

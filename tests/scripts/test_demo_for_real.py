@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from mace_runs import MaceRun
-from nequip_runs import NequipRun
+
+from piwsl_plugins.training.mace_runs import MaceRun
+from piwsl_plugins.training.nequip_runs import NequipRun
 
 pytestmark = pytest.mark.slow
 PROGRAMS = {"MACE": MaceRun.program, "NequIP": NequipRun.program}

@@ -10,17 +10,19 @@ import pytest
 import yaml
 from nequip_runs import (
     CLOCK,
-    CLOCK_FILE,
-    VALIDATION,
-    NequipRun,
     data_file,
     plain_config,
     plain_loss,
     with_clock,
-    write_config,
 )
 
 from piwsl_plugins import datasets
+from piwsl_plugins.training.nequip_runs import (
+    CLOCK_FILE,
+    VALIDATION,
+    NequipRun,
+    write_config,
+)
 
 PROFILE = """
 |  Action                         |  Mean duration (s)  |  Num calls  |

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
-from mace_runs import MaceRun
+
+from piwsl_plugins.training.mace_runs import MaceRun
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from host_runs import Run, started
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from piwsl_plugins.training.runs import Run, started
 
 #: Seconds between two lines where the output is no terminal.
 QUIET_INTERVAL = 30.0

@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-import host_runs
 import pytest
-import run_display
-from host_runs import Run, RunFailedError, last_lines, started
-from mace_runs import MaceRun
-from nequip_runs import NequipRun
 from rich.console import Console
+
+from piwsl_plugins.training import display as run_display
+from piwsl_plugins.training import runs as host_runs
+from piwsl_plugins.training.mace_runs import MaceRun
+from piwsl_plugins.training.nequip_runs import NequipRun
+from piwsl_plugins.training.runs import Run, RunFailedError, last_lines, started
 
 MODELS = {MaceRun: "out/fake/fake.model", NequipRun: "out/fake/best.ckpt"}
 

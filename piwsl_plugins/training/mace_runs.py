@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from host_runs import Run
+from piwsl_plugins.training.runs import Run
 
 #: Lines of MACE's log before the first epoch and after each.
 EPOCH = re.compile(

@@ -1,0 +1,1 @@
+"""Trainings by the hosts' own commands, started, followed and ended; no host is imported."""
