@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
 from pathlib import Path
 from typing import Any
 
+import nequip_runs
 import pytest
 import yaml
 from nequip_runs import (
@@ -155,3 +158,15 @@ def test_nequip_has_what_the_plain_config_names(config: dict[str, Any]) -> None:
     assert hasattr(nequip.data.datamodule, plain["data"]["_target_"].rpartition(".")[2])
     for name in ("EnergyOnlyLoss", "EnergyForceLoss", "EnergyForceStressLoss"):
         assert hasattr(nequip.train, name)
+
+
+def test_the_clock_leaves_the_users_own_python_path_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/users/own")
+    try:
+        path = importlib.reload(nequip_runs).CLOCK_VARIABLES["PYTHONPATH"]
+    finally:
+        monkeypatch.undo()
+        importlib.reload(nequip_runs)
+    assert path.split(os.pathsep) == [str(nequip_runs.HERE), "/users/own"]
