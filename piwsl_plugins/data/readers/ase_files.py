@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from piwsl_plugins.data.readers import extxyz
 from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.data.readers.frames import Contents, FrameSource, Record
+from piwsl_plugins.data.readers.frames import Contents, FrameSource
+from piwsl_plugins.data.readers.records import Record, record_of
 from piwsl_plugins.data.settings import DataSettings
 
 WINDOW = 256
@@ -98,7 +99,7 @@ class AseSource(FrameSource):
             return
         with self._open() as stream:
             for text in extxyz.frame_texts(stream, str(self.path)):
-                yield self.record(text.number, extxyz.build(text))
+                yield record_of(text.number, extxyz.build(text))
 
     def _record(self, number: int) -> Record:
         if not self.is_extxyz:
@@ -108,7 +109,7 @@ class AseSource(FrameSource):
             raw = io.BytesIO(os.pread(stream.fileno(), end - start, start))
         line = int(self._lines[number])
         text = next(extxyz.frame_texts(raw, str(self.path), number, line))
-        return self.record(number, extxyz.build(text))
+        return record_of(number, extxyz.build(text))
 
     def _windowed(self, number: int) -> Record:
         index = number // WINDOW
@@ -130,7 +131,7 @@ class AseSource(FrameSource):
             for atoms in ase.io.iread(
                 str(self.path), index=index, format=self.kind, do_not_split_by_at_sign=True
             ):
-                yield self.record(number, atoms)
+                yield record_of(number, atoms)
                 number += 1
         except DataError:
             raise

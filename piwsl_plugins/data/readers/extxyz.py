@@ -20,7 +20,7 @@ from ase.io.extxyz import key_val_str_to_dict, parse_properties, read_xyz
 
 from piwsl_plugins.data.blocks import Floats
 from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.data.readers.labels import numeric, values_of
+from piwsl_plugins.data.readers.records import numeric, record_of
 
 LONGEST_LINE = 2**24
 """Bytes; whatever has longer lines is no text."""
@@ -197,12 +197,12 @@ def header(text: FrameText) -> tuple[set[int], dict[str, Floats | None]]:
     """Elements of a frame, and its numbers by name, without reading those of the atoms.
 
     Returns:
-        Atomic numbers, and what :func:`piwsl_plugins.data.readers.labels.values_of` would find,
+        Atomic numbers, and what :func:`piwsl_plugins.data.readers.records.record_of` would find,
         None for an array that has numbers.
     """
     if len(text.lines) > 2 + text.atoms or any("nan" in line.lower() for line in text.lines[2:]):
         atoms = build(text)
-        return set(atoms.numbers.tolist()), dict(values_of(atoms, text.at(0)))
+        return set(atoms.numbers.tolist()), dict(record_of(text.number, atoms).values)
     try:
         info = key_val_str_to_dict(text.lines[1])
         columns, _, _, converters = parse_properties(info.pop("Properties", DEFAULT_PROPERTIES))

@@ -16,25 +16,11 @@ from tqdm import tqdm
 from piwsl_plugins.data.blocks import Block, Floats
 from piwsl_plugins.data.checks import MAX_NAMED
 from piwsl_plugins.data.readers.base import BLOCK_SIZE, DataError, Source
-from piwsl_plugins.data.readers.labels import Labels, energy_key, is_missing, values_of
+from piwsl_plugins.data.readers.labels import Labels, energy_key, is_missing
+from piwsl_plugins.data.readers.records import Record
 
 MAX_ATOMS = 500_000
 """Atoms that a block holds, at most, however many frames may be asked for."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Record:
-    """One frame as it was read, in the file's units.
-
-    Attributes:
-        place: its number in the file, from 0.
-        atoms: geometry and info.
-        values: its numbers by name, as :func:`values_of` collects them.
-    """
-
-    place: int
-    atoms: ase.Atoms
-    values: Mapping[str, Floats]
 
 
 @dataclasses.dataclass(slots=True)
@@ -158,10 +144,6 @@ class FrameSource(Source):
         """What a message calls a frame."""
         return f"{self.path}, frame {place}"
 
-    def record(self, place: int, atoms: ase.Atoms) -> Record:
-        """A frame that ASE has made."""
-        return Record(place, atoms, values_of(atoms, self.name(place)))
-
     def _runs(self, size: int) -> Iterator[list[Record]]:
         labels, run = self.labels, list[Record]()
         for record in self._records():
@@ -180,7 +162,7 @@ class FrameSource(Source):
         for record in run:
             name = self.name(record.place)
             problems.extend(f"{name}: {what}" for what in wrong_geometry(record.atoms))
-            found.append(labels.of(record.values, len(first), name, problems))
+            found.append(labels.of(record, name, problems))
         if problems:
             found = []
         periodic = bool(first.pbc.any())

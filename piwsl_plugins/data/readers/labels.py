@@ -5,50 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-import ase
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from piwsl_plugins.data.blocks import ENERGIES, Floats
 from piwsl_plugins.data.expressions import Expression, ExpressionError, parse
 from piwsl_plugins.data.readers.base import DataError
+from piwsl_plugins.data.readers.records import Record, short
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.units import ENERGY_UNITS, FORCE_UNITS, LENGTH_UNITS
 
-GEOMETRY = ("numbers", "positions")
-"""Arrays of ``ase.Atoms`` that are no labels."""
 REFERENCE = "REF_energy"
 """The energy where several could be meant and none is named."""
-
-
-def values_of(atoms: ase.Atoms, name: str) -> dict[str, Floats]:
-    """All numbers of a frame by name: those of its info, its arrays and its calculator's results.
-
-    ASE's readers put ``energy``, ``forces``, ``stress`` and the like into the results of a
-    ``SinglePointCalculator``, and every other name into info and arrays.
-
-    Args:
-        atoms: the frame.
-        name: how a message calls it.
-
-    Raises:
-        DataError: two different numbers under one name.
-    """
-    values: dict[str, Floats] = {}
-    results = getattr(atoms.calc, "results", {})
-    for key, value in (*atoms.arrays.items(), *results.items(), *atoms.info.items()):
-        array = None if key in GEOMETRY else numeric(value)
-        if array is None:
-            continue
-        if array.size == 1 and key in atoms.info:
-            array = array.reshape(())
-        known = values.setdefault(key, array)
-        if known.shape != array.shape or not np.allclose(known, array, equal_nan=True):
-            raise DataError(
-                f"{name}: two different values are named {key!r}, one of them a result of the "
-                f"frame's calculator: {_short(known)} and {_short(array)}; rename or remove one"
-            )
-    return values
 
 
 def is_missing(value: Floats) -> bool:
@@ -120,20 +88,23 @@ class Labels:
             column for parsed in self.expressions.values() for column in parsed.columns
         )
 
-    def of(
-        self, values: Mapping[str, Floats], atoms: int, name: str, problems: list[str]
-    ) -> dict[str, Floats]:
+    def of(self, record: Record, name: str, problems: list[str]) -> dict[str, Floats]:
         """The labels of one frame.
 
         Args:
-            values: its numbers by name.
-            atoms: number of its atoms.
+            record: the frame.
             name: how a message calls it.
             problems: what is wrong with its labels is added here.
 
         Returns:
             Each label in eV and angstrom; NaN where it, or a part of it, is missing.
         """
+        values, atoms = record.values, len(record.atoms)
+        for column in sorted(self.used & record.conflicts.keys()):
+            problems.append(
+                f"{name}: has two values named {column!r}, {record.conflicts[column]}; "
+                "rename or remove one"
+            )
         found = {}
         for label, expression in self.expressions.items():
             shape = shape_of(label, atoms)
@@ -193,19 +164,6 @@ def factors(
     }
 
 
-def numeric(value: object) -> Floats | None:
-    """A value as numbers, or None where it is text, true or false, nothing or ragged."""
-    if isinstance(value, (str, bytes, bool, np.bool_)) or value is None:
-        return None
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of different lengths
-        return None
-    if array.dtype.kind not in "iuf" or array.size == 0:
-        return None
-    return array.astype(np.float64)
-
-
 def _as_tensor(stress: Floats) -> Floats:
     """Stress as a matrix; six numbers are in Voigt's order xx, yy, zz, yz, xz, xy."""
     if stress.shape == (6,):
@@ -217,7 +175,7 @@ def _fault(value: Floats, shape: tuple[int, ...]) -> str:
     """What is wrong with a value, or nothing."""
     if value.shape != shape:
         return f"is of shape {value.shape}, expected {shape}"
-    return "" if np.isfinite(value).all() else f"is not finite throughout: {_short(value)}"
+    return "" if np.isfinite(value).all() else f"is not finite throughout: {short(value)}"
 
 
 def _why(key: str, known: Mapping[str, int], error: Exception) -> str:
@@ -228,8 +186,3 @@ def _why(key: str, known: Mapping[str, int], error: Exception) -> str:
     hint = f", did you mean {near[0]!r}?" if near else ""
     names = ", ".join(f"{name} ({n} frames)" for name, n in sorted(known.items()))
     return f"no frame has {key!r}{hint}; the keys in the file are {names or 'none'}"
-
-
-def _short(value: Floats) -> str:
-    text = " ".join(f"{number:.6g}" for number in value.ravel()[:6])
-    return text + (" ..." if value.size > 6 else "")
