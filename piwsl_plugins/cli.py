@@ -46,6 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from piwsl_plugins.evaluation.command import main as evaluate
 
         return evaluate(arguments[1:])
+    if arguments[:1] == ["lammps"]:
+        from piwsl_plugins.deploy.command import main as lammps
+
+        return lammps(arguments[1:])
+    if arguments[:1] == ["weak"]:
+        from piwsl_plugins.weak.command import main as weak
+
+        return weak(arguments[1:])
     parser = argparse.ArgumentParser(prog="piwsl", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -56,10 +64,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_help=False,
     )
     commands.add_parser(
+        "lammps",
+        help="run a LAMMPS input file with an exported model as potential, without compiling; "
+        "'piwsl lammps --help' explains every option",
+        add_help=False,
+    )
+    commands.add_parser(
         "mace-train",
         help="mace_run_train with the PIWSL losses, also where "
         "TORCH_DEVICE_BACKEND_AUTOLOAD=0 switches entry points of torch off; "
         "'piwsl mace-train --help' explains every flag",
+        add_help=False,
+    )
+    commands.add_parser(
+        "weak",
+        help="labels of a cheap method, such as GFN2-xTB, beside the energies of a better one; "
+        "'piwsl weak --help' lists what there is",
         add_help=False,
     )
     parser.parse_args(arguments)

@@ -55,11 +55,13 @@ class LoadedModel:
         calculator: Energies, eV, forces, eV/angstrom, and stress, eV/angstrom^3.
         dtype: Number format of the model, as its host calls it, or None where it does not say.
         elements: Chemical symbols that the model knows.
+        cutoff: Distance within which atoms are neighbours, angstrom.
     """
 
     calculator: Calculator
     dtype: str | None
     elements: frozenset[str]
+    cutoff: float
 
 
 def is_importable(host: str) -> bool:
@@ -184,19 +186,21 @@ def _mace(model: ModelFile, dtype: str | None, device: str) -> LoadedModel:
 
     import torch
     from ase.data import chemical_symbols
-    from mace.calculators import MACECalculator
 
     where: dict[str, Any] = {"model_paths": str(model.path)}
     if model.kind == "TorchScript":
         where = {"models": [torch.jit.load(str(model.path), map_location=device)]}  # type: ignore[no-untyped-call]
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # that the dtype was the model's own, or was converted
+    # that cuequivariance is not there, and that the dtype was the model's own or was converted
+    logging.disable(logging.WARNING)
     try:
+        from mace.calculators import MACECalculator
+
         calculator = MACECalculator(**where, device=device, default_dtype=dtype or "")
     finally:
         logging.disable(before)
     known = frozenset(chemical_symbols[number] for number in calculator.z_table.zs)
-    return LoadedModel(calculator, calculator.default_dtype, known)
+    return LoadedModel(calculator, calculator.default_dtype, known, calculator.r_max)
 
 
 def _nequip(model: ModelFile, _: str | None, device: str) -> LoadedModel:
@@ -211,4 +215,5 @@ def _nequip(model: ModelFile, _: str | None, device: str) -> LoadedModel:
     else:
         calculator = seams.calculator_of_saved_model(str(model.path), device)
     dtype, elements = seams.number_format_and_elements(calculator)
-    return LoadedModel(calculator, dtype, elements)
+    cutoffs = [float(made.r_max) for made in calculator.transforms if hasattr(made, "r_max")]
+    return LoadedModel(calculator, dtype, elements, max(cutoffs))

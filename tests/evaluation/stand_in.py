@@ -26,7 +26,7 @@ def load(model: ModelFile, **_: Any) -> LoadedModel:
     if model.path.stem == "absent":
         raise ValueError(f"{model.path}: it is not there")
     calculator = LennardJones() if model.path.stem == "soft" else EMT()
-    return LoadedModel(calculator, "float64", ELEMENTS)
+    return LoadedModel(calculator, "float64", ELEMENTS, 5.0)
 
 
 def identify(path: Any) -> ModelFile:

@@ -198,7 +198,7 @@ def test_a_model_that_diverges_is_named_with_the_frame(
             if "O" in self.atoms.symbols:
                 self.results["energy"] = float("nan")
 
-    loaded = LoadedModel(Diverged(), None, stand_in.ELEMENTS)
+    loaded = LoadedModel(Diverged(), None, stand_in.ELEMENTS, 5.0)
     monkeypatch.setattr(jobs, "load", lambda *_, **__: loaded)
     assert run("good.model", "--data", "molecules.xyz") == 2
     error = capsys.readouterr().err.splitlines()[-1]
