@@ -6,4 +6,4 @@ from piwsl_plugins.data.readers.ase_files import AseSource
 from piwsl_plugins.data.readers.base import Source
 from piwsl_plugins.data.readers.spice import SpiceSource
 
-ALL: tuple[type[Source], ...] = (AniSource, SpiceSource, AseSource)
+ALL: tuple[type[Source], ...] = (AniSource, SpiceSource, DatabaseSource, AseSource)

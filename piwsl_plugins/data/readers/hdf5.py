@@ -1,0 +1,207 @@
+"""HDF5 files with a group for each molecule or formula: what ANI's and SPICE's have in common."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from piwsl_plugins.data.blocks import Block, Floats
+from piwsl_plugins.data.readers.base import BLOCK_SIZE, Source
+from piwsl_plugins.data.readers.hdf5_file import (
+    Handle,
+    broken_file_named,
+    has_signature,
+    links,
+    open_group,
+)
+from piwsl_plugins.data.readers.hdf5_group import OpenGroup
+from piwsl_plugins.data.readers.hdf5_index import NUMBERS, Group, Index, build
+from piwsl_plugins.data.readers.hdf5_labels import Label, Units, plan
+from piwsl_plugins.data.settings import DataSettings
+
+LARGEST_BLOCK = 2_000_000
+"""Atoms of all frames that are held at once, at most (a larger frame comes alone)."""
+
+
+class Hdf5Source(Source):
+    """Groups of ``atomic_numbers`` (Na), positions (Nc, Na, 3) and labels, read slice by slice.
+
+    Attributes:
+        positions: name of the dataset of positions.
+        texts: names of the datasets of strings that go into the frames' info.
+        energy_unit: unit of the energies where the settings give none.
+        length_unit: unit of the positions where the settings give none.
+        derived: columns that follow from another, by name: that column and the factor to it.
+    """
+
+    positions = ""
+    texts: tuple[str, ...] = ()
+    energy_unit = "hartree"
+    length_unit = "angstrom"
+    derived: ClassVar[Mapping[str, tuple[str, float]]] = {}
+
+    def __init__(self, path: Path, settings: DataSettings) -> None:
+        super().__init__(Path(path), settings)
+        self._handle = Handle(self.path)
+        self._counts: dict[str, int] = {}
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether the first group that holds anything has this layout's datasets.
+
+        Raises:
+            DataError: an HDF5 file that cannot be opened.
+        """
+        if not has_signature(path):
+            return False
+        handle = Handle(path)
+        try:
+            with broken_file_named(str(path)):
+                for name in handle.root:
+                    group = open_group(handle.root, name.decode())
+                    columns = links(group) if group is not None else ()
+                    if columns:
+                        return NUMBERS in columns and cls.positions in columns
+        finally:
+            handle.close()
+        return False
+
+    @functools.cached_property
+    def index(self) -> Index:
+        """The file's groups; listed when first needed."""
+        return build(self._handle.root, str(self.path), self.positions)
+
+    @functools.cached_property
+    def units(self) -> Units:
+        """The units of the file, those of the settings before those of the format."""
+        return Units.of(self.settings, self.energy_unit, self.length_unit)
+
+    @property
+    def energies(self) -> tuple[str, ...]:
+        """Names of the columns of energies, shape [n_frames]."""
+        return self.index.energies
+
+    @functools.cached_property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the columns of forces or gradients, [n_frames, n_atoms, 3], derived ones too."""
+        stored = self.index.vectors
+        new = (name for name, (column, _) in self.derived.items() if column in stored)
+        return (*stored, *(name for name in new if name not in stored))
+
+    def stored(self, column: str) -> tuple[str, float]:
+        """The dataset that a column comes from, and the factor to it."""
+        if column in self.derived and column not in self.index.vectors:
+            return self.derived[column]
+        return column, 1.0
+
+    @functools.cached_property
+    def plan(self) -> Mapping[str, Label]:
+        """How to read what the settings ask for, by label.
+
+        Raises:
+            DataError: a key that is not there, or several energies and no key.
+        """
+        return plan(self)
+
+    def __len__(self) -> int:
+        return int(self.index.starts[-1])
+
+    @property
+    def keys(self) -> dict[str, int]:
+        """The columns of energies and forces, and the frames that have a number in them."""
+        return self.count((*self.energies, *self.vectors))
+
+    def count(self, columns: Sequence[str]) -> dict[str, int]:
+        """How many frames have a number in each of some columns; each is read through once."""
+        stored = {name: self.stored(name)[0] for name in columns}
+        new = sorted(set(stored.values()) - set(self._counts))
+        if new:
+            counts = dict.fromkeys(new, 0)
+            bar = tqdm(self.index.groups, "counting labels", unit=" groups", delay=2, leave=False)
+            for group in bar:
+                opened = self.open(group)
+                for name in group.columns:
+                    if name in counts:
+                        counts[name] += self._count(opened, name)
+            self._counts.update(counts)
+        return {name: self._counts[column] for name, column in stored.items()}
+
+    def _count(self, opened: OpenGroup, name: str) -> int:
+        total, per_atom = 0, name in self.index.vectors
+        for start, stop in self._slices(opened.group, BLOCK_SIZE):
+            values = opened.read(name, start, stop, per_atom=per_atom)
+            total += int((~np.isnan(values.reshape(stop - start, -1))).any(axis=1).sum())
+        return total
+
+    def elements(self) -> NDArray[np.int64]:
+        """Atomic numbers in the file, sorted."""
+        found: set[int] = set()
+        for group in self.index.groups:
+            found.update(group.numbers.tolist())
+        return np.array(sorted(found), dtype=np.int64)
+
+    def blocks(self, size: int = BLOCK_SIZE) -> Iterator[Block]:
+        """All frames in the file's order, ``size`` of one group at once at most.
+
+        Raises:
+            ValueError: ``size`` is not positive.
+            DataError: a key that is not there, a broken file, labels that are no numbers.
+        """
+        if size < 1:
+            raise ValueError(f"size: got {size}, expected at least 1")
+        for group in self.index.groups:
+            opened = self.open(group)
+            texts = self._texts(opened)
+            for start, stop in self._slices(group, size):
+                yield self._block(opened, texts, start, stop)
+
+    def frame(self, number: int) -> Block:
+        """One frame, by random access; errors as for :meth:`blocks`."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.path}: frame {number}, expected 0 to {len(self) - 1}")
+        group, place = self.index.find(number)
+        opened = self.open(group)
+        return self._block(opened, self._texts(opened), place, place + 1)
+
+    def open(self, group: Group) -> OpenGroup:
+        """A group of the index, to read from."""
+        return OpenGroup(self._handle.root, group, str(self.path))
+
+    def _texts(self, opened: OpenGroup) -> dict[str, str]:
+        found = {name: opened.text(name) for name in self.texts}
+        return {name: value for name, value in found.items() if value}
+
+    def _slices(self, group: Group, size: int) -> Iterator[tuple[int, int]]:
+        step = max(1, min(size, LARGEST_BLOCK // len(group.numbers)))
+        for start in range(0, group.n_frames, step):
+            yield start, min(start + step, group.n_frames)
+
+    def _block(self, opened: OpenGroup, texts: Mapping[str, str], start: int, stop: int) -> Block:
+        group = opened.group
+        positions = opened.positions(self.positions, start, stop)
+        return Block(
+            source=str(self.path),
+            places=np.arange(group.start + start, group.start + stop, dtype=np.int64),
+            group=group.name,
+            numbers=group.numbers,
+            positions=np.multiply(positions, self.units.length, dtype=np.float64),
+            labels={name: label.read(opened, start, stop) for name, label in self.plan.items()},
+            info={name: [value] * (stop - start) for name, value in texts.items()},
+        )
+
+    def columns(self, opened: OpenGroup, start: int, stop: int) -> dict[str, Floats]:
+        """All energies and forces of some frames, eV and eV/angstrom, NaN where missing."""
+        found = {}
+        for name in (*self.energies, *self.vectors):
+            column, factor = self.stored(name)
+            if column in opened.group.columns:
+                per_atom = name in self.vectors
+                unit = self.units.forces if per_atom else self.units.energy
+                found[name] = Label({column: factor}, unit, per_atom).read(opened, start, stop)
+        return found

@@ -1,0 +1,157 @@
+"""Access to HDF5 files: one handle a process, arrays checked before use, errors that say where."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5g, h5o, h5s
+from numpy.typing import NDArray
+
+from piwsl_plugins.data.readers.base import DataError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_BROKEN = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    SystemError,
+)
+
+
+def has_signature(path: Path) -> bool:
+    """Whether a file begins as HDF5 files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def broken_file_named(where: str) -> Iterator[None]:
+    """Turn whatever h5py raises on a damaged file into a DataError.
+
+    Args:
+        where: file and group, for the message.
+
+    Raises:
+        DataError: instead of h5py's own error.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except _BROKEN as error:
+        found = str(error).strip('"') or type(error).__name__
+        raise DataError(
+            f"{where}: a truncated or corrupt HDF5 file, found: {found}. Expected a file that "
+            "can be read from end to end: copy or download it again and compare its checksum"
+        ) from error
+
+
+class Handle:
+    """A file that is opened when first used, once in each process, and never shared by a fork.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: h5py.File | None = None
+        self._process = -1
+
+    @property
+    def root(self) -> h5g.GroupID:
+        """The root group, open in this process."""
+        if self._file is None or self._process != os.getpid():
+            with broken_file_named(str(self.path)):
+                self._file = h5py.File(self.path, "r", locking="best-effort")
+            self._process = os.getpid()
+        return self._file["/"].id
+
+    def close(self) -> None:
+        """Close the file; it opens again when used again."""
+        if self._file is not None and self._process == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_file": None, "_process": -1}
+
+
+def open_group(parent: h5g.GroupID, name: str) -> h5g.GroupID | None:
+    """A group by its name, or None where something else bears it."""
+    found = h5o.open(parent, name.encode())
+    return found if isinstance(found, h5g.GroupID) else None
+
+
+def links(group: h5g.GroupID) -> tuple[str, ...]:
+    """Names of what a group holds."""
+    found: list[bytes] = []
+    group.links.iterate(found.append)
+    return tuple(name.decode() for name in found)
+
+
+def open_array(group: h5g.GroupID, name: str, where: str) -> h5d.DatasetID:
+    """Open a dataset, and make sure that all of it was written.
+
+    HDF5 gives zeros, without a word, for parts of a dataset that were never written, as an
+    interrupted conversion leaves them.
+
+    Args:
+        group: its group.
+        name: its name.
+        where: file and group, for the message.
+
+    Returns:
+        The open dataset.
+
+    Raises:
+        DataError: parts of it are not in the file.
+    """
+    found = h5o.open(group, name.encode())
+    if not isinstance(found, h5d.DatasetID):
+        raise DataError(f"{where}: '{name}' is a group, expected a dataset")
+    empty = 0 in found.shape
+    if not empty and found.get_space_status() != h5d.SPACE_STATUS_ALLOCATED:
+        fill = np.zeros((), found.dtype)
+        found.get_create_plist().get_fill_value(fill)
+        if fill.dtype.kind != "f" or not np.isnan(fill):
+            raise DataError(
+                f"{where}: parts of '{name}' were never written, HDF5 would give {fill} for them; "
+                "was the program that made this file interrupted? Make it again"
+            )
+    return found
+
+
+def read_rows(data: h5d.DatasetID, start: int, stop: int) -> NDArray[Any]:
+    """Rows ``start`` to ``stop`` of a dataset, in the file's own type."""
+    shape = data.shape
+    out = np.empty((stop - start, *shape[1:]), data.dtype)
+    if stop - start == shape[0]:
+        data.read(h5s.ALL, h5s.ALL, out)
+        return out
+    space = data.get_space()
+    space.select_hyperslab((start,) + (0,) * (len(shape) - 1), out.shape)
+    data.read(h5s.create_simple(out.shape), space, out)
+    return out
+
+
+def text(group: h5g.GroupID, name: str, where: str) -> str:
+    """The first string of a dataset of strings, or "" where it has none."""
+    values = np.ravel(h5py.Dataset(open_array(group, name, where))[()])
+    if len(values) == 0:
+        return ""
+    return values[0].decode() if isinstance(values[0], bytes) else str(values[0])

@@ -1,0 +1,122 @@
+"""Slices of the datasets of one group, checked before they are handed on."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from h5py import h5d, h5g
+from numpy.typing import NDArray
+
+from piwsl_plugins.data.checks import MAX_NAMED
+from piwsl_plugins.data.readers.base import DataError
+from piwsl_plugins.data.readers.hdf5_file import broken_file_named, open_array, read_rows, text
+from piwsl_plugins.data.readers.hdf5_index import Group
+
+Raw = NDArray[np.floating]
+
+
+class OpenGroup:
+    """A group whose datasets are opened when first read, and stay open as long as it lives.
+
+    Attributes:
+        group: what the index says of it.
+        where: file and group, for messages.
+    """
+
+    def __init__(self, root: h5g.GroupID, group: Group, path: str) -> None:
+        self.group = group
+        self.where = f"{path}, group {group.name}"
+        self._root = root
+        self._data: dict[str, h5d.DatasetID] = {}
+
+    @functools.cached_property
+    def _id(self) -> h5g.GroupID:
+        return h5g.open(self._root, self.group.name.encode())
+
+    def text(self, name: str) -> str:
+        """A string that holds for all frames, or "" where there is none."""
+        if name not in self.group.columns:
+            return ""
+        with broken_file_named(self.where):
+            return text(self._id, name, self.where)
+
+    def positions(self, name: str, start: int, stop: int) -> Raw:
+        """Positions of the frames from ``start`` to ``stop``, shape [n_frames, n_atoms, 3].
+
+        Raises:
+            DataError: a broken file, or positions that are no numbers.
+        """
+        values = self.read(name, start, stop, per_atom=True)
+        if not _all_finite(values):
+            good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            self._name_frames(name, "positions that are not finite", start, ~good)
+        return values
+
+    def label(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
+        """A label of some frames; one that is missing is NaN throughout.
+
+        Args:
+            name: the dataset.
+            start: first frame.
+            stop: the frame after the last.
+            per_atom: whether it has a vector for each atom, else one number.
+
+        Returns:
+            Shape [n_frames, n_atoms, 3] or [n_frames], in the file's type and unit.
+
+        Raises:
+            DataError: a broken file, infinite numbers, or vectors of which some are NaN.
+        """
+        values = self.read(name, start, stop, per_atom=per_atom)
+        if not _all_finite(values):
+            flat = values.reshape(len(values), -1)
+            missing = np.isnan(flat).all(axis=1)
+            good = np.isfinite(flat).all(axis=1)
+            if not (missing | good).all():
+                what = "infinite energies" if flat.shape[1] == 1 else "vectors that are not finite"
+                self._name_frames(name, what, start, ~(missing | good))
+        return values
+
+    def read(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
+        """Some rows of a dataset of this group as they are, its shape and type checked.
+
+        Raises:
+            DataError: a broken file, another shape, or no floating-point numbers.
+        """
+        with broken_file_named(self.where):
+            data = self._data.get(name)
+            if data is None:
+                data = self._data[name] = self._open(name, per_atom)
+            return read_rows(data, start, stop)
+
+    def _open(self, name: str, per_atom: bool) -> h5d.DatasetID:
+        data = open_array(self._id, name, self.where)
+        n_frames, n_atoms = self.group.n_frames, len(self.group.numbers)
+        expected = (n_frames, n_atoms, 3) if per_atom else (n_frames,)
+        if data.shape != expected or data.dtype.kind != "f":
+            raise DataError(
+                f"{self.where}: '{name}' is {data.dtype} of shape {data.shape}, expected "
+                f"floating-point numbers of shape {expected} for {n_frames} frames of {n_atoms} "
+                "atoms; correct the file or remove the group"
+            )
+        return data
+
+    def _name_frames(
+        self, name: str, what: str, start: int, bad: NDArray[np.bool_] | np.bool_
+    ) -> None:
+        numbers = np.flatnonzero(bad) + self.group.start + start
+        named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
+        more = f" and {len(numbers) - MAX_NAMED} more" if len(numbers) > MAX_NAMED else ""
+        raise DataError(
+            f"{self.where}: {what} in '{name}' of the file's frames {named}{more} (counted from "
+            "0). Expected finite numbers, or NaN throughout for a label that is missing; correct "
+            "or remove these frames"
+        )
+
+
+def _all_finite(values: Raw) -> bool:
+    """Whether all are finite, in one pass and without a copy: a sum keeps NaN and infinity."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = values.sum(dtype=np.float64)
+    return bool(np.isfinite(total))
