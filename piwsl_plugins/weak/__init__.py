@@ -1,0 +1,1 @@
+"""Cheap methods as weak teachers: their labels, beside those of a better method."""

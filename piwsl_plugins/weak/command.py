@@ -1,0 +1,42 @@
+"""``piwsl weak``: a cheap method as a teacher where the better one gives energies alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from piwsl_plugins.weak import label_command
+
+PROGRAM = "piwsl weak"
+DESCRIPTION = "A cheap method as a teacher where the better one gives energies alone."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION, allow_abbrev=False)
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    label_command.add_to(commands)
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words after ``piwsl weak``.
+
+    Returns:
+        Exit status: 0; 1 where frames failed and that is an error; 2 after a message about what
+        was wrong; 130 where it was interrupted.
+    """
+    chosen = parser().parse_args(list(arguments))
+    try:
+        status: int = chosen.run(chosen)
+    except (ValueError, OSError) as error:
+        print(f"{chosen.program}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{chosen.program}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return status
