@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nequip.data.datamodule import ASEDataModule, NequIPDataModule
 from nequip.data.dataset import ASEDataset
 
-from piwsl_plugins.data.checks import Counts
 from piwsl_plugins.hosts.nequip import labels, seams
 from piwsl_plugins.settings import RunSettings
 
-BLOCK = "training_module.piwsl or data.piwsl"
+TRAINING_BLOCK = "training_module.piwsl"
+BLOCK = f"{TRAINING_BLOCK} or data.piwsl"
 """How an error calls the settings: the one is made to be the other's by reference."""
 WIDENED = ("NeighborListTransform", "NeighborListPruneTransform")
 """Ends of the names of NequIP's transforms that make or prune a neighbour list."""
@@ -40,9 +41,9 @@ class PartialLabelsASEDataset(ASEDataset):  # type: ignore[misc]
             except FileNotFoundError as error:
                 raise ValueError(f"data: there is no file {kwargs['file_path']}") from error
             labels.check_frames(self.data_list, str(self.file_path))
+            self.piwsl_masks = labels.masks_of(self.data_list)
             labels.complete(self.data_list)
             labels.drop_empty_cells(self.data_list)
-        setattr(self, labels.COMPLETED, True)
 
 
 class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
@@ -55,7 +56,8 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
 
     Args:
         piwsl: the settings of the losses, the very block of the training module:
-            ``${training_module.piwsl}``.
+            ``${training_module.piwsl}``; ``false`` for no skin, which is right for a loss without
+            a term that displaces atoms.
         kwargs: those of NequIP's data module.
 
     Raises:
@@ -65,12 +67,15 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
     train_dataset_config: Any
     train_dataset: list[Any]
 
-    def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, piwsl: Mapping[str, Any] | bool | None = None, **kwargs: Any) -> None:
         with seams.plain_errors():
             seams.check_version()
+            if piwsl is True:
+                raise ValueError(f"data.piwsl: got true, expected ${{{TRAINING_BLOCK}}} or false")
             self.piwsl_settings = RunSettings.from_mapping(piwsl or {}, BLOCK)
+            self.piwsl_skin = 0.0 if piwsl is False else self.piwsl_settings.skin
         super().__init__(**kwargs)
-        self.piwsl_counts: Counts | None = None
+        self.piwsl_counts: Counter[str] | None = None
         self._piwsl_statistics = False
 
     def setup(self, stage: str) -> None:
@@ -81,15 +86,17 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
         self._set_up_training()
         if self.piwsl_counts is None:
             with seams.plain_errors():
-                self.piwsl_counts = count_labels(self.train_dataset, self.piwsl_settings)
+                self.piwsl_counts = sum(
+                    (labels.count(dataset) for dataset in self.train_dataset), Counter()
+                )
 
     def _set_up_training(self) -> None:
-        if self._piwsl_statistics:
+        if self._piwsl_statistics or not self.piwsl_skin:
             super().setup("fit")
             return
         plain = self.train_dataset_config
         with seams.plain_errors():
-            self.train_dataset_config, found = widened(plain, self.piwsl_settings.skin)
+            self.train_dataset_config, found = widened(plain, self.piwsl_skin)
             if plain and not found:
                 raise ValueError(
                     "the training data have no neighbour list that could get a skin; add "
@@ -99,6 +106,22 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
             super().setup("fit")
         finally:
             self.train_dataset_config = plain
+
+    def piwsl_masks(self, stage: str) -> list[tuple[labels.Masks, int] | None]:
+        """Which frames of a stage's datasets have which label, and how many frames there are.
+
+        Args:
+            stage: ``train``, ``val`` or ``test``.
+
+        Returns:
+            One entry a dataset, None for those that are not ours; empty where there are no
+            datasets yet.
+        """
+        found: list[tuple[labels.Masks, int] | None] = []
+        for dataset in getattr(self, f"{stage}_dataset", ()):
+            masks = labels.dataset_masks(dataset)
+            found.append(None if masks is None else (masks, len(dataset)))
+        return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on in the random streams of a checkpoint, e.g. with the order of its next epoch.
@@ -132,35 +155,15 @@ class PiwslASEDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc]
     """The same for files that ASE reads; frames may lack labels.
 
     Args:
-        piwsl: the settings of the losses, the very block of the training module:
-            ``${training_module.piwsl}``.
+        piwsl: as for :class:`PiwslDataModule`.
         kwargs: those of NequIP's ``ASEDataModule``.
     """
 
-    def __init__(self, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, piwsl: Mapping[str, Any] | bool | None = None, **kwargs: Any) -> None:
         super().__init__(piwsl=piwsl, **kwargs)
         for stage in ("train", "val", "test", "predict"):
             name = f"{stage}_dataset_config"
             setattr(self, name, _partial_labels(getattr(self, name)))
-
-
-def count_labels(datasets: Sequence[Any], settings: RunSettings) -> Counts:
-    """Check the labels and the shortest distances of training data.
-
-    Args:
-        datasets: NequIP's training datasets.
-        settings: settings of the losses.
-
-    Returns:
-        How many frames have which label.
-
-    Raises:
-        ValueError: no energies, bad labels, or too long a displacement.
-    """
-    counts = Counts()
-    for dataset in datasets:
-        counts.add(labels.check_dataset(dataset, settings))
-    return counts
 
 
 def widened(config: Any, skin: float) -> tuple[Any, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,41 +10,143 @@ import ase
 import ase.io
 import numpy as np
 import torch
-from nequip.data import AtomicDataDict
+from nequip.data import AtomicDataDict, register_fields
 from nequip.data.dataset import ASEDataset
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from piwsl_plugins.data.checks import Counts, Frame, check_displacement, check_labels, label_keys
-from piwsl_plugins.settings import RunSettings
+from piwsl_plugins.data.checks import Frame, check_displacement, check_labels, label_keys
+from piwsl_plugins.settings import WEAK_FORCES, RunSettings
 
 Data = dict[str, Tensor]
-
-COMPLETED = "piwsl_completed"
-"""Mark of a dataset whose labels were checked when it was read, and completed with NaN."""
+Masks = dict[str, NDArray[np.bool_]]
+"""Which frames have a label, by NequIP's name of it, each of shape [n_frames]."""
 
 ENERGY, FORCES, STRESS = (
     AtomicDataDict.TOTAL_ENERGY_KEY,
     AtomicDataDict.FORCE_KEY,
     AtomicDataDict.STRESS_KEY,
 )
+LABELS = (ENERGY, FORCES, STRESS, WEAK_FORCES)
+FRAMES = "frames"
+"""How :class:`Counter` calls the number of frames."""
+_CELL = (AtomicDataDict.CELL_KEY, AtomicDataDict.PBC_KEY)
+
+# the forces of a cheaper method: a field of its own, one row an atom
+register_fields(node_fields=[WEAK_FORCES])
 
 
-def check_frames(frames: Sequence[Data], source: str) -> Counts:
+def check_frames(frames: Sequence[Data], source: str) -> None:
     """Check the labels of frames as they were read.
 
     Args:
         frames: NequIP's data of one frame each.
         source: the file, for the message.
 
+    Raises:
+        ValueError: NaN or infinite energies; forces, weak forces or stress that are so, unless all
+            of the frame's are NaN, which is NequIP's way to say that they are missing.
+    """
+    check_labels(_frames(frames, lambda number: f"{source}, frame {number}"))
+
+
+def masks_of(frames: Sequence[Data]) -> Masks:
+    """Which frames have which label; a label that no frame has is left out."""
+    found = {
+        label: np.array(
+            [label in data and not bool(data[label].isnan().all()) for data in frames], dtype=bool
+        )
+        for label in LABELS
+    }
+    return {label: mask for label, mask in found.items() if mask.any()}
+
+
+def dataset_masks(dataset: Any) -> Masks | None:
+    """Which frames of a dataset of ours, or of a part of one, have which label; None of others'."""
+    base, indices = unwrapped(dataset)
+    masks: Masks | None = getattr(base, "piwsl_masks", None)
+    if masks is None:
+        return None
+    return masks if indices is None else {label: mask[indices] for label, mask in masks.items()}
+
+
+def unwrapped(dataset: Any) -> tuple[Any, NDArray[np.int64] | None]:
+    """A dataset without torch's ``Subset`` around it, and the frames of it that are meant."""
+    indices: NDArray[np.int64] | None = None
+    while hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
+        own = np.asarray([int(index) for index in dataset.indices], dtype=np.int64)
+        indices = own if indices is None else own[indices]
+        dataset = dataset.dataset
+    return dataset, indices
+
+
+def count(dataset: Any) -> Counter[str]:
+    """How many frames of a training dataset have which label.
+
+    Args:
+        dataset: any of NequIP's, or a subset of one; the labels of a foreign one are checked.
+
     Returns:
-        How many frames have which label.
+        Number by label, and of all under :data:`FRAMES`.
 
     Raises:
-        ValueError: NaN or infinite energies; forces or stress that are so, unless all of the
-            frame's are NaN, which is NequIP's way to say that they are missing.
+        ValueError: no energies, or bad labels.
     """
-    return check_labels(_frames(frames, lambda number: f"{source}, frame {number}"))
+    masks = dataset_masks(dataset)
+    read, name = _reader(dataset)
+    found: Counter[str] = Counter()
+    if masks is None:
+
+        def counted() -> Iterator[Data]:
+            for number in _watched(range(len(dataset)), "checking labels"):
+                data = read(number)
+                found.update(label for label in LABELS if _present(data.get(label)) is not None)
+                yield data
+
+        check_labels(_frames(counted(), name))
+    else:
+        found.update({label: int(mask.sum()) for label, mask in masks.items()})
+    found[FRAMES] = len(dataset)
+    if not found[ENERGY]:
+        raise _no_energies(dataset, read)
+    return found
+
+
+def check_distances(dataset: Any, settings: RunSettings) -> None:
+    """Check the displacements against the shortest distance in a training dataset.
+
+    Args:
+        dataset: any of NequIP's, or a subset of one.
+        settings: settings of the losses.
+
+    Raises:
+        ValueError: a displacement beyond half the shortest distance; frame and pair are named.
+    """
+    if settings.allow_large_displacement:
+        return
+    base, indices = unwrapped(dataset)
+    read, name = _reader(dataset)
+    numbers: Any = range(len(dataset))
+    if hasattr(base, "piwsl_shortest"):  # known from the one pass through the file
+        shortest = base.piwsl_shortest if indices is None else base.piwsl_shortest[indices]
+        closest = int(np.argmin(shortest))
+        numbers = [closest] if shortest[closest] < 2.0 * settings.longest_displacement else []
+    if len(numbers) == 1:
+        only = int(numbers[0])
+        frames = _frames([read(only)], lambda _: name(only))
+    else:
+        frames = _frames((read(i) for i in _watched(numbers, "checking distances")), name)
+    check_displacement(
+        frames,
+        settings.longest_displacement,
+        "training_module.piwsl.max_displacement",
+        "training_module.piwsl.allow_large_displacement: true",
+    )
+
+
+def _watched(numbers: Any, what: str) -> Any:
+    return tqdm(numbers, f"{what} of training frames", delay=2, leave=False)
 
 
 def complete(frames: Sequence[Data]) -> None:
@@ -56,6 +159,7 @@ def complete(frames: Sequence[Data]) -> None:
         ENERGY: lambda data: (1, 1),
         FORCES: lambda data: tuple(data[AtomicDataDict.POSITIONS_KEY].shape),
         STRESS: lambda data: (1, 3, 3),
+        WEAK_FORCES: lambda data: tuple(data[AtomicDataDict.POSITIONS_KEY].shape),
     }
     for label, shape in shapes.items():
         if any(label in data for data in frames):
@@ -77,73 +181,36 @@ def drop_empty_cells(frames: Sequence[Data]) -> None:
         data.pop(AtomicDataDict.CELL_KEY, None)
 
 
-_CELL = (AtomicDataDict.CELL_KEY, AtomicDataDict.PBC_KEY)
-
-
-def check_dataset(dataset: Any, settings: RunSettings) -> Counts:
-    """Check a training dataset of NequIP's.
-
-    Args:
-        dataset: any of NequIP's, or a subset of one.
-        settings: settings of the losses.
-
-    Returns:
-        How many of its frames have which label.
-
-    Raises:
-        ValueError: no energies, bad labels, or displacements beyond half the shortest distance.
-    """
-    read, name = _reader(dataset)
-
-    def frames() -> Iterator[Frame]:
-        numbers = tqdm(range(len(dataset)), "checking training frames", delay=2, leave=False)
-        return _frames((read(number) for number in numbers), name)
-
-    counts = check_labels(frames())
-    if counts.energies == 0:
-        raise _no_energies(dataset, read(0))
-    if not settings.allow_large_displacement:
-        check_displacement(
-            frames(),
-            settings.longest_displacement,
-            "training_module.piwsl.max_displacement",
-            "training_module.piwsl.allow_large_displacement: true",
-        )
-    return counts
-
-
-def _no_energies(dataset: Any, first: Data) -> ValueError:
-    while hasattr(dataset, "dataset"):  # torch's Subset
-        dataset = dataset.dataset
-    path = getattr(dataset, "file_path", None)
-    keys = set(first) - {AtomicDataDict.POSITIONS_KEY, AtomicDataDict.ATOMIC_NUMBERS_KEY, *_CELL}
-    if isinstance(dataset, ASEDataset):
+def _no_energies(dataset: Any, read: Callable[[int], Data]) -> ValueError:
+    base, _ = unwrapped(dataset)
+    path = getattr(base, "file_path", None)
+    if not len(dataset):
+        return ValueError(f"{path or type(base).__name__}: there are no training frames")
+    keys = set(read(0)) - {AtomicDataDict.POSITIONS_KEY, AtomicDataDict.ATOMIC_NUMBERS_KEY, *_CELL}
+    if isinstance(base, ASEDataset):
         keys = label_keys(next(ase.io.iread(str(path))))
     return ValueError(
-        f"{path or type(dataset).__name__}: no frame has an energy that NequIP reads; the keys of "
-        f"the first frame are {', '.join(sorted(keys)) or 'none'}. Name the energy's in the data "
-        f"module: key_mapping: {{REF_energy: {ENERGY}}}"
+        f"{path or type(base).__name__}: no training frame has an energy that NequIP reads; the "
+        f"keys of the first frame are {', '.join(sorted(keys)) or 'none'}. Name the energy's in "
+        f"the data module: key_mapping: {{REF_energy: {ENERGY}}}"
     )
 
 
 def _reader(dataset: Any) -> tuple[Callable[[int], Data], Callable[[int], str]]:
     """How to read a frame without its transforms, and what to call it."""
-    if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):  # torch's Subset
-        read, name = _reader(dataset.dataset)
-        indices = [int(index) for index in dataset.indices]
-        return lambda number: read(indices[number]), lambda number: name(indices[number])
-    source = getattr(dataset, "file_path", None) or type(dataset).__name__
-    if hasattr(dataset, "_get_data_list"):
-        completed = getattr(dataset, COMPLETED, False)
+    base, indices = unwrapped(dataset)
+    source = getattr(base, "file_path", None) or type(base).__name__
+    place = getattr(base, "piwsl_place", int)
 
-        def read_raw(number: int) -> Data:
-            data = dict(dataset._get_data_list([number])[0])
-            if completed and ENERGY in data and bool(data[ENERGY].isnan().all()):
-                del data[ENERGY]
-            return data
+    def number(index: int) -> int:
+        return index if indices is None else int(indices[index])
 
-        return read_raw, lambda number: f"{source}, frame {number}"
-    return lambda number: dict(dataset[number]), lambda number: f"{source}, frame {number}"
+    def read(index: int) -> Data:
+        if hasattr(base, "_get_data_list"):
+            return dict(base._get_data_list([number(index)])[0])
+        return dict(base[number(index)])
+
+    return read, lambda index: f"{source}, frame {place(number(index))}"
 
 
 def _frames(frames: Any, name: Callable[[int], str]) -> Iterator[Frame]:
@@ -151,20 +218,23 @@ def _frames(frames: Any, name: Callable[[int], str]) -> Iterator[Frame]:
         positions = data[AtomicDataDict.POSITIONS_KEY].numpy()
         cell, pbc = data.get(AtomicDataDict.CELL_KEY), data.get(AtomicDataDict.PBC_KEY)
         numbers = data.get(AtomicDataDict.ATOMIC_NUMBERS_KEY)
-        forces, stress = _present(data.get(FORCES)), _present(data.get(STRESS))
         energy = data.get(ENERGY)
+        atoms = ase.Atoms(
+            numbers=np.zeros(len(positions), int) if numbers is None else numbers.numpy(),
+            positions=positions,
+            cell=None if cell is None else cell.numpy().reshape(3, 3),
+            pbc=None if pbc is None else pbc.numpy().ravel(),
+        )
         yield Frame(
             name(number),
-            ase.Atoms(
-                numbers=np.zeros(len(positions), int) if numbers is None else numbers.numpy(),
-                positions=positions,
-                cell=None if cell is None else cell.numpy().reshape(3, 3),
-                pbc=None if pbc is None else pbc.numpy().ravel(),
-            ),
+            atoms,
             None if energy is None else float(energy),
-            forces,
-            stress,
+            _present(data.get(FORCES)),
+            _present(data.get(STRESS)),
         )
+        weak = _present(data.get(WEAK_FORCES))
+        if weak is not None:
+            yield Frame(f"{name(number)}, {WEAK_FORCES}", atoms, None, weak)
 
 
 def _present(label: Tensor | None) -> Any:

@@ -1,4 +1,4 @@
-"""The terms as entries of NequIP's ``MetricsManager``, and its loss with them."""
+"""NequIP's loss with the PIWSL terms as entries, and where their weights come from."""
 
 from __future__ import annotations
 
@@ -7,113 +7,18 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-import torch
 from nequip.data import AtomicDataDict, PerAtomModifier
 from nequip.train import MetricsManager
-from torch import Tensor
-from torchmetrics import Metric
 
 from piwsl_plugins.hosts.nequip import seams
-from piwsl_plugins.settings import TERMS, PiwslSettings, unknown_name
+from piwsl_plugins.hosts.nequip.metrics import ENTRIES, PREFIX, MaskedMeanSquaredError, PiwslTerm
+from piwsl_plugins.settings import PiwslSettings, unknown_name
 
-PREFIX = "piwsl_"
 LABELS = (
     AtomicDataDict.TOTAL_ENERGY_KEY,
     AtomicDataDict.FORCE_KEY,
     AtomicDataDict.STRESS_KEY,
 )
-
-
-class _Mean(Metric):  # type: ignore[misc]
-    """Mean over all processes; differentiable, and 0 where nothing is averaged."""
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        # of one kind from the start: processes without a value must still meet the others
-        for state in ("total", "count"):
-            zero = torch.zeros((), dtype=torch.float64)
-            self.add_state(state, default=zero, dist_reduce_fx="sum")
-
-    def _add(self, total: Tensor, count: Tensor | int) -> None:
-        self.total = self.total + total
-        self.count = self.count + count
-
-    def compute(self) -> Tensor:
-        """The mean."""
-        return self.total / self.count.clamp(min=1)
-
-
-class PiwslTerm(_Mean):
-    """One PIWSL term, as a metric of NequIP's without a ``field``.
-
-    The penalties l(R) of the batch's structures come from a PIWSL training module, which puts them
-    into the model's output; the metric is their mean, times the factor of ``warmup`` and
-    ``every``. With ``penalty: squared`` they are in eV^2 per atom, as NequIP's ``PerAtomModifier``
-    counts, and in (eV/angstrom)^2 for ``curvature``.
-
-    Args:
-        term: ``taylor``, ``conservative`` or ``curvature``.
-
-    Raises:
-        ValueError: another term.
-    """
-
-    def __init__(self, term: str, **kwargs: Any) -> None:
-        if term not in TERMS:
-            raise ValueError(f"term: {unknown_name(term, TERMS, 'value')}")
-        super().__init__(**kwargs)
-        self.term = term
-
-    def update(self, preds: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-        """Add a batch.
-
-        Args:
-            preds: the model's output, with ``piwsl_<term>`` of shape [n_graphs].
-            target: unused; NequIP passes it.
-
-        Raises:
-            ValueError: the training module is not one of ours.
-        """
-        penalties = preds.get(str(self))
-        with seams.plain_errors():
-            if penalties is None:
-                raise ValueError(
-                    f"the loss term {self} needs a PIWSL training module: in the config, set "
-                    "training_module._target_ to the counterpart of NequIP's own, e.g. "
-                    "piwsl_plugins.hosts.nequip.PiwslEMALightningModule for EMALightningModule; it "
-                    "acts in training steps only, so that it does not belong into val_metrics or "
-                    "test_metrics"
-                )
-        self._add(penalties.sum(), len(penalties))
-
-    def __str__(self) -> str:
-        return PREFIX + self.term
-
-
-class MaskedMeanSquaredError(_Mean):
-    """Mean squared error over the labels that are there; missing ones are NaN.
-
-    Other than NequIP's own with ``ignore_nan``, it stays finite in a batch without any label, and
-    processes with and without labels understand each other.
-    """
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            preds: any shape.
-            target: the same shape, NaN where there is no label.
-        """
-        known = ~target.isnan()
-        # the NaN must be gone before the difference, or its gradient is NaN too
-        error = torch.where(known, preds - torch.where(known, target, 0.0), 0.0)
-        self._add(error.square().sum(), known.sum())
-
-    def __str__(self) -> str:
-        return "mse"
 
 
 def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
@@ -130,7 +35,9 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
     ``stress_mse`` as NequIP's factories have them, and ``piwsl_<term>``.
 
     Args:
-        terms: some of ``taylor``, ``conservative`` and ``curvature``.
+        terms: some of ``taylor``, ``conservative`` and ``curvature``, and ``weak_forces`` for the
+            error against the forces of a cheaper method (the label ``weak_forces``); ``[]`` for
+            the errors of the labels alone.
         coeffs: weights of ``total_energy`` (default 1), ``forces`` and ``stress`` (default: not
             in the loss), and ``piwsl_<term>`` (default: that of the energy times the term's entry
             in ``DEFAULT_WEIGHT_RATIO``). NequIP divides all of them by their sum.
@@ -142,7 +49,7 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
         The loss.
 
     Raises:
-        ValueError: no or unknown terms, or unknown keys of ``coeffs``.
+        ValueError: unknown terms, or unknown keys of ``coeffs``.
     """
     weights = {AtomicDataDict.TOTAL_ENERGY_KEY: 1.0, **(coeffs or {})}
     with seams.plain_errors():
@@ -174,13 +81,11 @@ def PiwslLoss(  # noqa: N802  NequIP's own factories are written like classes
 
 def _check_terms(terms: Sequence[str], weights: Mapping[str, Any]) -> None:
     for term in terms:
-        if term not in TERMS:
+        if term not in ENTRIES:
             raise ValueError(
-                f"training_module.loss.terms: {unknown_name(str(term), TERMS, 'value')}"
+                f"training_module.loss.terms: {unknown_name(str(term), ENTRIES, 'value')}"
             )
-    if not terms:
-        raise ValueError(f"training_module.loss.terms: got none, expected some of {TERMS}")
-    known = [*LABELS, *(PREFIX + term for term in TERMS)]
+    known = [*LABELS, *(PREFIX + term for term in ENTRIES)]
     for name in weights:
         if name not in known:
             raise ValueError(f"training_module.loss.coeffs: {unknown_name(str(name), known)}")
@@ -190,18 +95,12 @@ def _check_terms(terms: Sequence[str], weights: Mapping[str, Any]) -> None:
             f"training_module.loss.coeffs.total_energy: got {energy_weight!r}, expected a number; "
             "the terms' own weights are counted from it"
         )
-    for term in TERMS:
+    for term in ENTRIES:
         if term not in terms and PREFIX + term in weights:
             raise ValueError(
                 f"training_module.loss.coeffs.{PREFIX}{term} contradicts terms: {list(terms)}, "
                 f"which lacks {term!r}"
             )
-
-
-def active_terms(loss: Any) -> tuple[str, ...]:
-    """The terms that a loss has, by its entries' metrics, in the core's order."""
-    found = {metric.term for metric in loss.values() if isinstance(metric, PiwslTerm)}
-    return tuple(term for term in TERMS if term in found)
 
 
 def with_weights(
@@ -222,7 +121,7 @@ def with_weights(
     Raises:
         ValueError: a weight for a term that the loss lacks, or two different ones.
     """
-    given = {term: getattr(settings, f"{term}_weight") for term in TERMS}
+    given = {term: getattr(settings, f"{term}_weight") for term in ENTRIES}
     if loss is None or all(weight is None for weight in given.values()):
         return loss
     completed: dict[str, Any] = copy.deepcopy(dict(loss))

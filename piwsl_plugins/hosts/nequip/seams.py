@@ -21,11 +21,26 @@ from nequip.nn import ForceStressOutput
 from nequip.nn.embedding.utils import cutoff_partialdict_to_tensor
 from nequip.nn.graph_model import MODEL_DTYPE_KEY, PER_EDGE_TYPE_CUTOFF_KEY, R_MAX_KEY
 from nequip.scripts._workflow_utils import get_workflow_state
+from nequip.train import (
+    HuberLoss,
+    MaximumAbsoluteError,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+)
 from torch import Tensor
 
 from piwsl_plugins.hosts import errors
 
 TESTED = "0.19"
+_ELEMENTWISE = (
+    HuberLoss,
+    MaximumAbsoluteError,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+)
+"""NequIP's metrics of components, which may be masked one by one."""
 
 
 def check_version() -> None:
@@ -54,6 +69,31 @@ def field_type(key: str) -> str | None:
     """What a key of a batch has one row for: ``graph``, ``node``, ``edge``, or None if unknown."""
     kind: str | None = get_field_type(key, error_on_unregistered=False)
     return kind
+
+
+def label_of(field: Any) -> str | None:
+    """The label that an entry's field is compared with, or None where that is not known."""
+    return getattr(field, "target_field", getattr(field, "field", None))
+
+
+def leave_out_missing_labels(metrics: Any) -> None:
+    """Let the mean errors of a ``MetricsManager`` leave out labels that are NaN.
+
+    With all labels there their values are the same. Their sums are made floating numbers from the
+    start, so that a process without a label can meet one that has some.
+
+    Args:
+        metrics: the manager, or None.
+    """
+    for name, entry in (metrics.entries if metrics is not None else {}).items():
+        own = metrics[name] if isinstance(metrics[name], torch.nn.ModuleList) else [metrics[name]]
+        if entry.field is None or any(type(metric) not in _ELEMENTWISE for metric in own):
+            continue
+        entry.ignore_nan = True
+        for metric in own:
+            if "sum" in metric.metric_state:
+                zero = torch.zeros((), dtype=torch.float64, device=metric.device)
+                metric.add_state("sum", default=zero, dist_reduce_fx="sum")
 
 
 def reads_energies_alone(metrics: Any) -> bool:

@@ -170,7 +170,11 @@ def data_config(train: Path, val: Path | None = None, **changes: Any) -> dict[st
         "seed": 1,
         "train_file_path": str(train),
         "val_file_path": str(val or train),
-        "key_mapping": {"REF_energy": "total_energy", "REF_forces": "forces"},
+        "key_mapping": {
+            "REF_energy": "total_energy",
+            "REF_forces": "forces",
+            "GFN2_forces": "weak_forces",
+        },
         "transforms": [
             {
                 "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
@@ -185,10 +189,10 @@ def data_config(train: Path, val: Path | None = None, **changes: Any) -> dict[st
 
 
 def loss_config(*terms: str, **coeffs: float) -> dict[str, Any]:
-    """NequIP's loss with PIWSL terms."""
+    """NequIP's loss with PIWSL terms; ``none`` is a loss without."""
     return {
         "_target_": "piwsl_plugins.hosts.nequip.PiwslLoss",
-        "terms": list(terms or ("taylor", "conservative")),
+        "terms": [] if terms == ("none",) else list(terms or ("taylor", "conservative")),
         "coeffs": {"total_energy": 1.0, **coeffs},
     }
 
@@ -287,4 +291,12 @@ def with_forces(frames: Sequence[ase.Atoms], which: Sequence[int]) -> list[ase.A
     for number in which:
         atoms = frames[number]
         atoms.arrays["REF_forces"] = 0.1 * np.sin(7.0 * atoms.positions)
+    return list(frames)
+
+
+def with_weak_forces(frames: Sequence[ase.Atoms], which: Sequence[int]) -> list[ase.Atoms]:
+    """Give some of the structures forces of a cheaper method, made up."""
+    for number in which:
+        atoms = frames[number]
+        atoms.arrays["GFN2_forces"] = 0.3 * np.cos(5.0 * atoms.positions)
     return list(frames)

@@ -22,6 +22,7 @@ from small_nequip import (
     module_config,
     molecules,
     with_forces,
+    with_weak_forces,
 )
 
 from piwsl_plugins.hosts.nequip import PiwslASEDataModule, PiwslLightningModule
@@ -31,7 +32,7 @@ PROCESSES = 2
 FRAMES = 4
 # Lightning deals frames 0 and 2 to the first process, 1 and 3 to the second
 FORCES = {"both": (0, 1, 2, 3), "first_alone": (0, 2), "one_frame": (1,), "neither": ()}
-FORCES["no_energy_on_second"] = ()
+FORCES["no_energy_on_second"] = FORCES["weak_forces_on_first"] = ()
 STRATEGIES = ("DDPStrategy", "SimpleDDPStrategy")
 CASES = tuple(itertools.product(STRATEGIES, FORCES))
 TIMEOUT = datetime.timedelta(seconds=60)
@@ -60,10 +61,12 @@ def one_step(file: Path, labels: str, **trainer: Any) -> Found:
     settings = {"anchor": anchor, "batch_fraction": 1.0}
     # without one there is no column of forces, and no error of theirs
     coeffs = {"forces": 0.5} if FORCES[labels] else {}
+    weak = ["weak_forces"] if labels == "weak_forces_on_first" else []
     batch_size = FRAMES // trainer.get("devices", 1)
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": batch_size}
     config = data_config(file, train_dataloader=loader)
-    training = Kept(**module_config(settings, loss=loss_config(**coeffs), learning_rate=0.0))
+    loss = loss_config("taylor", "conservative", *weak, **coeffs)
+    training = Kept(**module_config(settings, loss=loss, learning_rate=0.0))
     data = PiwslASEDataModule(piwsl=settings, **config)
     history = fit(training, data, limit_val_batches=0, **trainer)
     return history.steps[0], training.gradients
@@ -105,6 +108,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
             atoms.rattle(0.02, seed=10 + number)
             if labels != "no_energy_on_second" or number in (0, 2):
                 atoms.info["REF_energy"] = -10.0 * len(atoms) + 0.1 * number
+        if labels == "weak_forces_on_first":
+            frames = with_weak_forces(frames, (2,))
         ase.io.write(folder / f"{labels}.xyz", with_forces(frames, which))
     torch.multiprocessing.spawn(worker, (str(folder), free_port()), nprocs=PROCESSES)
     return folder
@@ -120,6 +125,7 @@ def test_two_processes_train_as_one(
     logged, gradients = one_step(ranks / f"{labels}.xyz", labels)
     assert all(logged[f"piwsl_{term}"] > 0 for term in ("taylor", "conservative"))
     assert any(gradient.abs().max() > 0 for gradient in gradients.values())
+    assert (logged.get("piwsl_weak_forces", 0.0) > 0) == (labels == "weak_forces_on_first")
     for rank in range(PROCESSES):
         found: Found = torch.load(ranks / f"{strategy}_{labels}_{rank}.pt")
         assert found[0] == pytest.approx(logged, rel=1e-10, abs=1e-16)

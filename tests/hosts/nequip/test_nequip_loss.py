@@ -13,7 +13,8 @@ from nequip.train import MetricsManager
 from small_nequip import PLAIN_LOSS, loss_config, module
 
 from piwsl_plugins.hosts.nequip import MaskedMeanSquaredError, PiwslLoss, PiwslTerm
-from piwsl_plugins.hosts.nequip.loss import active_terms, with_weights
+from piwsl_plugins.hosts.nequip.loss import with_weights
+from piwsl_plugins.hosts.nequip.metrics import active_entries, active_terms
 from piwsl_plugins.settings import PiwslSettings
 
 NAN = float("nan")
@@ -92,6 +93,26 @@ def test_the_entries_have_the_names_of_the_hosts_factories() -> None:
     assert active_terms(loss) == ("taylor", "conservative")
 
 
+def test_weak_forces_weigh_a_hundredth_of_the_energy_unless_told_otherwise() -> None:
+    coeffs = {"total_energy": 3.0, "forces": 1.5}
+    loss = PiwslLoss(terms=["weak_forces"], coeffs=coeffs)
+    expected = {"per_atom_energy_mse": 1.0, "forces_mse": 0.5, "piwsl_weak_forces": 0.01}
+    assert coefficients(loss) == pytest.approx(expected)
+    assert active_terms(loss) == ()
+    assert active_entries(loss) == ("weak_forces",)
+    completed = with_weights(loss_config("weak_forces"), PiwslSettings(weak_forces_weight=0.2))
+    assert completed is not None
+    assert completed["coeffs"]["piwsl_weak_forces"] == 0.2
+
+
+def test_without_terms_the_loss_is_the_errors_of_the_labels() -> None:
+    assert coefficients(PiwslLoss(terms=[])) == {"per_atom_energy_mse": 1.0}
+    assert list(PiwslLoss(terms=[], coeffs={"forces": 0.5}).entries) == [
+        "per_atom_energy_mse",
+        "forces_mse",
+    ]
+
+
 def test_further_entries_are_the_hosts_own() -> None:
     extra = {
         "name": "mae",
@@ -104,7 +125,10 @@ def test_further_entries_are_the_hosts_own() -> None:
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "term": ({"terms": ["taylr"]}, r"training_module\.loss\.terms: .*'taylr'.*'taylor'"),
-    "no_term": ({"terms": []}, r"training_module\.loss\.terms: got none"),
+    "weak_forces_that_are_no_term": (
+        {"coeffs": {"piwsl_weak_forces": 1.0}},
+        r"coeffs\.piwsl_weak_forces contradicts terms: \['taylor'\], which lacks 'weak_forces'",
+    ),
     "key": ({"coeffs": {"force": 1.0}}, r"training_module\.loss\.coeffs: .*'force'.*'forces'"),
     "key_of_a_term": (
         {"coeffs": {"piwsl_tailor": 1.0}},

@@ -170,7 +170,7 @@ def test_forces_that_nothing_reads_are_left_out_where_that_is_cheaper(file: Path
     with_forces = module(
         "PiwslLightningModule", {}, loss=loss_config("taylor", forces=1.0), val_forces=True
     )
-    assert not with_forces._piwsl_skips_forces
+    assert not with_forces._leaves_out_forces(1.0, 0.0)
 
 
 def test_steps_between_every_cost_no_model_call(file: Path) -> None:
