@@ -20,7 +20,7 @@ from piwsl_plugins.data.readers.hdf5_file import (
     links,
     open_group,
 )
-from piwsl_plugins.data.readers.hdf5_group import OpenGroup
+from piwsl_plugins.data.readers.hdf5_group import OpenGroup, Texts
 from piwsl_plugins.data.readers.hdf5_index import NUMBERS, Group, Index, build
 from piwsl_plugins.data.readers.hdf5_labels import Label, Units, plan
 from piwsl_plugins.data.settings import DataSettings
@@ -157,33 +157,28 @@ class Hdf5Source(Source):
             raise ValueError(f"size: got {size}, expected at least 1")
         for group in self.index.groups:
             opened = self.open(group)
-            texts = self._texts(opened)
             for start, stop in self._slices(group, size):
-                yield self._block(opened, texts, start, stop)
+                yield self._block(opened, start, stop)
 
     def frame(self, number: int) -> Block:
         """One frame, by random access; errors as for :meth:`blocks`."""
         if not 0 <= number < len(self):
             raise IndexError(f"{self.path}: frame {number}, expected 0 to {len(self) - 1}")
         group, place = self.index.find(number)
-        opened = self.open(group)
-        return self._block(opened, self._texts(opened), place, place + 1)
+        return self._block(self.open(group), place, place + 1)
 
     def open(self, group: Group) -> OpenGroup:
         """A group of the index, to read from."""
         return OpenGroup(self._handle.root, group, str(self.path))
-
-    def _texts(self, opened: OpenGroup) -> dict[str, str]:
-        found = {name: opened.text(name) for name in self.texts}
-        return {name: value for name, value in found.items() if value}
 
     def _slices(self, group: Group, size: int) -> Iterator[tuple[int, int]]:
         step = max(1, min(size, LARGEST_BLOCK // len(group.numbers)))
         for start in range(0, group.n_frames, step):
             yield start, min(start + step, group.n_frames)
 
-    def _block(self, opened: OpenGroup, texts: Mapping[str, str], start: int, stop: int) -> Block:
+    def _block(self, opened: OpenGroup, start: int, stop: int) -> Block:
         group = opened.group
+        texts = [name for name in self.texts if name in group.columns]
         positions = opened.positions(self.positions, start, stop)
         return Block(
             source=str(self.path),
@@ -192,7 +187,7 @@ class Hdf5Source(Source):
             numbers=group.numbers,
             positions=np.multiply(positions, self.units.length, dtype=np.float64),
             labels={name: label.read(opened, start, stop) for name, label in self.plan.items()},
-            info={name: [value] * (stop - start) for name, value in texts.items()},
+            info=Texts(opened, texts, stop - start),
         )
 
     def columns(self, opened: OpenGroup, start: int, stop: int) -> dict[str, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,50 @@ def links(group: h5g.GroupID) -> tuple[str, ...]:
     return tuple(name.decode() for name in found)
 
 
-def open_array(group: h5g.GroupID, name: str, where: str) -> h5d.DatasetID:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Array:
+    """An open dataset.
+
+    Attributes:
+        data: h5py's own handle of it.
+        shape: its shape.
+        dtype: type of its elements.
+    """
+
+    data: h5d.DatasetID
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows ``start`` to ``stop``, in the file's own type."""
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        if stop - start == self.shape[0]:
+            self.data.read(h5s.ALL, h5s.ALL, out)
+            return out
+        space = h5s.create_simple(self.shape)
+        space.select_hyperslab((start,) + (0,) * (len(self.shape) - 1), out.shape)
+        self.data.read(h5s.create_simple(out.shape), space, out)
+        return out
+
+    def text(self) -> str:
+        """Its first string, or "" where it has none."""
+        if 0 in self.shape:
+            return ""
+        out = np.empty(self.shape, self.dtype)
+        self.data.read(h5s.ALL, h5s.ALL, out)
+        value = out.flat[0]
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def find_array(group: h5g.GroupID, name: str) -> Array | None:
+    """A dataset by its name, or None where a group bears it."""
+    found = h5o.open(group, name.encode())
+    if not isinstance(found, h5d.DatasetID):
+        return None
+    return Array(found, found.shape, found.dtype)
+
+
+def open_array(group: h5g.GroupID, name: str, where: str) -> Array:
     """Open a dataset, and make sure that all of it was written.
 
     HDF5 gives zeros, without a word, for parts of a dataset that were never written, as an
@@ -121,37 +165,16 @@ def open_array(group: h5g.GroupID, name: str, where: str) -> h5d.DatasetID:
     Raises:
         DataError: parts of it are not in the file.
     """
-    found = h5o.open(group, name.encode())
-    if not isinstance(found, h5d.DatasetID):
+    found = find_array(group, name)
+    if found is None:
         raise DataError(f"{where}: '{name}' is a group, expected a dataset")
-    empty = 0 in found.shape
-    if not empty and found.get_space_status() != h5d.SPACE_STATUS_ALLOCATED:
+    data = found.data
+    if data.get_space_status() != h5d.SPACE_STATUS_ALLOCATED and 0 not in found.shape:
         fill = np.zeros((), found.dtype)
-        found.get_create_plist().get_fill_value(fill)
+        data.get_create_plist().get_fill_value(fill)
         if fill.dtype.kind != "f" or not np.isnan(fill):
             raise DataError(
                 f"{where}: parts of '{name}' were never written, HDF5 would give {fill} for them; "
                 "was the program that made this file interrupted? Make it again"
             )
     return found
-
-
-def read_rows(data: h5d.DatasetID, start: int, stop: int) -> NDArray[Any]:
-    """Rows ``start`` to ``stop`` of a dataset, in the file's own type."""
-    shape = data.shape
-    out = np.empty((stop - start, *shape[1:]), data.dtype)
-    if stop - start == shape[0]:
-        data.read(h5s.ALL, h5s.ALL, out)
-        return out
-    space = data.get_space()
-    space.select_hyperslab((start,) + (0,) * (len(shape) - 1), out.shape)
-    data.read(h5s.create_simple(out.shape), space, out)
-    return out
-
-
-def text(group: h5g.GroupID, name: str, where: str) -> str:
-    """The first string of a dataset of strings, or "" where it has none."""
-    values = np.ravel(h5py.Dataset(open_array(group, name, where))[()])
-    if len(values) == 0:
-        return ""
-    return values[0].decode() if isinstance(values[0], bytes) else str(values[0])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from h5py import h5d, h5g
+from h5py import h5g
 from numpy.typing import NDArray
 
 from piwsl_plugins.data.checks import MAX_NAMED
 from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.data.readers.hdf5_file import broken_file_named, open_array, read_rows, text
+from piwsl_plugins.data.readers.hdf5_file import Array, broken_file_named, open_array
 from piwsl_plugins.data.readers.hdf5_index import Group
 
 Raw = NDArray[np.floating]
@@ -28,7 +29,7 @@ class OpenGroup:
         self.group = group
         self.where = f"{path}, group {group.name}"
         self._root = root
-        self._data: dict[str, h5d.DatasetID] = {}
+        self._data: dict[str, Array] = {}
 
     @functools.cached_property
     def _id(self) -> h5g.GroupID:
@@ -36,10 +37,8 @@ class OpenGroup:
 
     def text(self, name: str) -> str:
         """A string that holds for all frames, or "" where there is none."""
-        if name not in self.group.columns:
-            return ""
         with broken_file_named(self.where):
-            return text(self._id, name, self.where)
+            return open_array(self._id, name, self.where).text()
 
     def positions(self, name: str, start: int, stop: int) -> Raw:
         """Positions of the frames from ``start`` to ``stop``, shape [n_frames, n_atoms, 3].
@@ -88,9 +87,9 @@ class OpenGroup:
             data = self._data.get(name)
             if data is None:
                 data = self._data[name] = self._open(name, per_atom)
-            return read_rows(data, start, stop)
+            return data.rows(start, stop)
 
-    def _open(self, name: str, per_atom: bool) -> h5d.DatasetID:
+    def _open(self, name: str, per_atom: bool) -> Array:
         data = open_array(self._id, name, self.where)
         n_frames, n_atoms = self.group.n_frames, len(self.group.numbers)
         expected = (n_frames, n_atoms, 3) if per_atom else (n_frames,)
@@ -113,6 +112,36 @@ class OpenGroup:
             "0). Expected finite numbers, or NaN throughout for a label that is missing; correct "
             "or remove these frames"
         )
+
+
+class Texts(Mapping[str, Sequence[str]]):
+    """Strings of a group as a block's info, read from the file when looked at.
+
+    Most runs never look, and opening a dataset costs as much as reading a hundred conformers.
+    """
+
+    def __init__(self, opened: OpenGroup, names: Sequence[str], n_frames: int) -> None:
+        self._opened, self._names, self._n_frames = opened, names, n_frames
+        self._read: dict[str, list[str]] = {}
+
+    def __getitem__(self, name: str) -> list[str]:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            self._read[name] = [self._opened.text(name)] * self._n_frames
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[type[dict[str, list[str]]], tuple[dict[str, list[str]]]]:
+        return dict, (dict(self),)
 
 
 def _all_finite(values: Raw) -> bool:

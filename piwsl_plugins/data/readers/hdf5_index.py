@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from h5py import h5d, h5g, h5o
+from h5py import h5g
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -15,10 +15,10 @@ from piwsl_plugins.data.checks import MAX_NAMED
 from piwsl_plugins.data.readers.base import DataError
 from piwsl_plugins.data.readers.hdf5_file import (
     broken_file_named,
+    find_array,
     links,
     open_array,
     open_group,
-    read_rows,
 )
 
 NUMBERS = "atomic_numbers"
@@ -131,19 +131,18 @@ def _size(
             f"{where}: {NUMBERS} is {data.dtype} of shape {shape}, expected integers of shape "
             f"(Na,) for at most {MOST_ATOMS} atoms"
         )
-    found = h5o.open(group, positions.encode())
-    of_vectors = isinstance(found, h5d.DatasetID) and len(found.shape) == 3
-    if not of_vectors or found.shape[1:] != (shape[0], 3):
-        what = found.shape if isinstance(found, h5d.DatasetID) else "a group"
+    found = find_array(group, positions)
+    if found is None or len(found.shape) != 3 or found.shape[1:] != (shape[0], 3):
+        what = "a group" if found is None else f"{found.dtype} of shape {found.shape}"
         raise DataError(
-            f"{where}: {positions} is of shape {what}, expected (Nc, {shape[0]}, 3) for the "
+            f"{where}: {positions} is {what}, expected (Nc, {shape[0]}, 3) for the "
             f"{shape[0]} atoms of {NUMBERS}"
         )
-    numbers = read_rows(data, 0, shape[0]).astype(np.int64)
+    numbers = data.rows(0, shape[0]).astype(np.int64)
     wrong = numbers[(numbers < 1) | (numbers > 118)]
     if len(wrong) > 0:
         raise DataError(f"{where}: {NUMBERS} has {wrong[0]}, expected 1 to 118")
-    return numbers, int(found.shape[0])
+    return numbers, found.shape[0]
 
 
 class _Kinds:
@@ -167,8 +166,8 @@ class _Kinds:
             if name in self.seen:
                 continue
             self.seen.add(name)
-            data = h5o.open(group, name.encode())
-            if not isinstance(data, h5d.DatasetID):
+            data = find_array(group, name)
+            if data is None:
                 self.others[name] = "a group"
                 continue
             shape, is_float = data.shape, data.dtype.kind == "f"
