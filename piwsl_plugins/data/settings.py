@@ -51,6 +51,9 @@ class DataSettings:
     weak_forces_unit: str | None = setting(
         None, "unit of the weak forces; left out, that of the forces", choices=tuple(FORCE_UNITS)
     )
+    structures: str | None = setting(
+        None, "structure file, beside the table, of a table that has frame numbers only"
+    )
     allow_unusual_units: bool = setting(
         False, "read the file although its numbers look as if they were in other units"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ BACKENDS = "ase-db-backends"
 _SQLITE = b"SQLite format 3\0"
 _LMDB = b"\xde\xc0\xef\xbe"
 """Found at byte 16 of an LMDB file."""
+_OPEN: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
 class DatabaseSource(FrameSource):
@@ -67,10 +69,7 @@ class DatabaseSource(FrameSource):
     def database(self) -> Any:  # noqa: ANN401  (ASE's databases have no common type information)
         """ASE's database object."""
         if self._database is None:
-            options = {"readonly": True} if self.kind == "aselmdb" else {}
-            self._database = ase.db.connect(
-                str(self.path), type=self.kind, use_lock_file=False, **options
-            )
+            self._database = _connect(self.path, self.kind)
         return self._database
 
     @property
@@ -155,6 +154,19 @@ class DatabaseSource(FrameSource):
             ) from error
 
 
+def _connect(path: Path, kind: str) -> Any:  # noqa: ANN401
+    """Open a database; an LMDB file can be open only once in a process."""
+    name = str(path.resolve())
+    if kind != "aselmdb":
+        return ase.db.connect(name, type=kind, use_lock_file=False)
+    database = _OPEN.get(name)
+    if database is None:
+        _check_lmdb(path)
+        database = ase.db.connect(name, type=kind, use_lock_file=False, readonly=True)
+        _OPEN[name] = database
+    return database
+
+
 def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -190,6 +202,23 @@ def _kind(path: Path) -> str:
         f"{path}: called {path.suffix}, but neither an SQLite nor an LMDB file (its first bytes "
         f"are {start[:16]!r}); the file is broken or of another kind"
     )
+
+
+def _check_lmdb(path: Path) -> None:
+    """Refuse a file that was cut off: reading past its end would kill the process."""
+    import lmdb  # ase-db-backends needs it
+
+    try:
+        with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as environment:
+            pages = environment.info()["last_pgno"] + 1
+            expected = pages * environment.stat()["psize"]
+    except lmdb.Error as error:
+        raise DataError(f"{path}: a broken LMDB file: {error}") from error
+    found = path.stat().st_size
+    if found < expected:
+        raise DataError(
+            f"{path}: the LMDB file was cut off: {found} bytes, expected {expected} at least"
+        )
 
 
 def _check_sqlite(path: Path) -> None:

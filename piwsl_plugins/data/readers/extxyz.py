@@ -150,22 +150,29 @@ def _take_frame(lines: _Lines, text: FrameText) -> None:
     while lines.peek().lstrip().startswith(b"VEC"):
         text.lines.append(lines.take() or "")
     if not lines.complete:
-        _check_last_line(text)
+        *others, last = [line.split()[-1] for line in text.lines[2:]]
+        check_end(text.at(len(text.lines) - 1), last, others or text.lines[-1].split()[1:-1])
 
 
-def _check_last_line(text: FrameText) -> None:
-    """Refuse a last line that ends amid a number, as far as that can be told."""
-    *others, last = [line.split()[-1] for line in text.lines[2:]]
-    others = others or text.lines[-1].split()[1:-1]
+def check_end(where: str, last: str, others: list[str]) -> None:
+    """Refuse a last line without its end that stops amid a number, as far as that can be told.
+
+    Args:
+        where: how a message calls the line.
+        last: its last number.
+        others: numbers that should look like it.
+
+    Raises:
+        DataError: the others all have the same number of decimals, and it has fewer.
+    """
     decimals = {len(token.partition(".")[2]) for token in others}
     if len(decimals) == 1 and len(last.partition(".")[2]) < decimals.pop():
         raise DataError(
-            f"{text.at(len(text.lines) - 1)}: the file ends with {last!r}, without the end of the "
-            "line and with fewer decimals than the other lines have; it was cut off"
+            f"{where}: the file ends with {last!r}, without the end of the line and with fewer "
+            "decimals than other numbers have; it was cut off"
         )
     logging.getLogger(__name__).warning(
-        f"{text.path}: its last line has no end; if the file was cut off, the last number, "
-        f"{last}, is wrong"
+        f"{where}: the line has no end; if the file was cut off, the last number, {last}, is wrong"
     )
 
 

@@ -5,5 +5,6 @@ from piwsl_plugins.data.readers.ase_databases import DatabaseSource
 from piwsl_plugins.data.readers.ase_files import AseSource
 from piwsl_plugins.data.readers.base import Source
 from piwsl_plugins.data.readers.spice import SpiceSource
+from piwsl_plugins.data.readers.tables import TableSource
 
-ALL: tuple[type[Source], ...] = (AniSource, SpiceSource, DatabaseSource, AseSource)
+ALL: tuple[type[Source], ...] = (AniSource, SpiceSource, DatabaseSource, TableSource, AseSource)

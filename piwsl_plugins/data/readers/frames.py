@@ -133,12 +133,21 @@ class FrameSource(Source):
 
     def frame(self, number: int) -> Block:
         """One frame, by random access."""
-        if not 0 <= number < len(self):
-            raise IndexError(f"{self.path}: there is no frame {number} among {len(self)}")
         problems: list[str] = []
-        block = self._block([self._record(number)], problems)
+        block = self._block([self.record(number)], problems)
         refuse(problems)
         return block
+
+    def record(self, number: int) -> Record:
+        """One frame as it is in the file, by random access.
+
+        Raises:
+            IndexError: there is no such frame.
+            DataError: it is broken.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.path}: there is no frame {number} among {len(self)}")
+        return self._record(number)
 
     def name(self, place: int) -> str:
         """What a message calls a frame."""
