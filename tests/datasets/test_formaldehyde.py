@@ -77,6 +77,34 @@ def test_the_sparse_forces_stand_beside_the_very_training_frames() -> None:
         assert 0.1 < np.sqrt(np.square(forces).mean()) < 4.0
 
 
+def test_the_weak_forces_stand_beside_the_very_training_energies() -> None:
+    plain, weak = read("train"), read("train_weak_forces")
+    assert energies(plain) == pytest.approx(energies(weak), abs=0)
+    for one, other in zip(plain, weak, strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+        assert set(other.info) == {"REF_energy", "config_type", "weak_energy"}
+        assert set(other.arrays) == {"numbers", "positions", "weak_forces"}
+        assert one.info["config_type"] == other.info["config_type"]
+    forces = np.array([frame.arrays["weak_forces"] for frame in weak])
+    assert np.isfinite(forces).all()
+    assert np.abs(forces.sum(axis=1)).max() < 1e-5
+    for frame in weak:
+        torque = np.cross(frame.positions, frame.arrays["weak_forces"]).sum(axis=0)
+        assert np.abs(torque).max() < 1e-4
+    assert 0.5 < np.sqrt(np.square(forces).mean()) < 2.0
+    cheap = np.array([frame.info["weak_energy"] for frame in weak])
+    assert np.corrcoef(cheap, energies(weak))[0, 1] == pytest.approx(0.963, abs=1e-3)
+
+
+def test_weak_forces_are_computed_again() -> None:
+    tblite = pytest.importorskip("tblite.ase", reason="needs tblite (piwsl-plugins[weak])")
+    for frame in read("train_weak_forces")[:3]:  # one of each temperature
+        atoms = ase.Atoms(frame.numbers, frame.positions)
+        atoms.calc = tblite.TBLite(method="GFN2-xTB", verbosity=0)
+        np.testing.assert_allclose(atoms.get_forces(), frame.arrays["weak_forces"], atol=1e-4)
+        assert frame.info["weak_energy"] == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
+
+
 def test_the_readme_states_the_numbers_of_frames_of_the_files() -> None:
     readme = (datasets.path(NAME) / "README.md").read_text()
     for name in ("train", "test", "isolated_atoms"):
