@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.io import write
-from numpy.typing import NDArray
 
 from piwsl_plugins.deploy.cells import box_vectors
 from piwsl_plugins.deploy.potential import Answer, FailedError, Potential
@@ -24,21 +22,6 @@ ENERGY_UNITS = {"metal": 1.0, "real": units.mol / units.kcal}
 TIME_UNITS = {"metal": 1.0, "real": 1e-3}
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A geometry that LAMMPS asked about.
-
-    Attributes:
-        step: LAMMPS's time step.
-        ids: LAMMPS's atom IDs, shape ``[n_atoms]``.
-        atoms: The atoms, in LAMMPS's box.
-    """
-
-    step: int
-    ids: NDArray[np.int64]
-    atoms: Atoms
-
-
 class Simulation:
     """LAMMPS, which asks a model for its forces.
 
@@ -46,9 +29,9 @@ class Simulation:
         lammps: The running instance, a ``lammps.lammps``.
         potential: The model that is asked, None before the first.
         failure: What went wrong in the model, and at which step, or None.
-        last_good: The last geometry with finite numbers, with its energy, eV, and forces,
-            eV/angstrom, or None.
-        asked: The geometry that is asked about, or was when the model failed.
+        asked: The geometry that the model was asked about last, in LAMMPS's box, with the time step
+            (``step``) and LAMMPS's atom IDs (``id``), or None.
+        last_good: The last one with finite numbers, with its energy, eV, and forces, eV/angstrom.
     """
 
     def __init__(self, lammps: Any, on_step: Callable[[int], object] | None = None) -> None:
@@ -56,8 +39,8 @@ class Simulation:
         self.lammps = lammps
         self.potential: Potential | None = None
         self.failure: BaseException | None = None
-        self.last_good: Frame | None = None
-        self.asked: Frame | None = None
+        self.last_good: Atoms | None = None
+        self.asked: Atoms | None = None
         self._on_step = on_step
         self._energy_unit = 1.0
         self._masses_checked = False
@@ -128,12 +111,13 @@ class Simulation:
         cell, periodic = box_vectors(lammps.extract_box())
         types = np.array(lammps.numpy.extract_atom("type", nelem=n_atoms)).reshape(n_atoms)
         places = np.array(positions).reshape(n_atoms, 3)
-        atoms = Atoms(potential.numbers[types], positions=places, cell=cell, pbc=periodic)
-        self.asked = Frame(step, np.array(ids).reshape(n_atoms), atoms)
+        self.asked = Atoms(
+            potential.numbers[types], positions=places, cell=cell, pbc=periodic, info={"step": step}
+        )
+        self.asked.arrays["id"] = np.array(ids).reshape(n_atoms)
         answer = potential.evaluate(types, places, cell, periodic)
-        atoms.info |= {"energy": answer.energy, "step": step}
-        atoms.arrays["forces"] = answer.forces
-        atoms.arrays["id"] = self.asked.ids
+        self.asked.info["energy"] = answer.energy
+        self.asked.arrays["forces"] = answer.forces
         self.last_good = self.asked
         return answer
 
@@ -179,10 +163,9 @@ class Simulation:
             frames["failed"] = self.asked
         written = []
         for name, frame in frames.items():
-            if frame is not None:
-                path = _free(stem, name)
-                write(path, frame.atoms, format="extxyz")
-                written.append(path)
+            if frame is not None and np.isfinite(frame.positions).all():
+                written.append(_free(stem, name))
+                write(written[-1], frame, format="extxyz")
         return written
 
 
