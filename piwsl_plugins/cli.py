@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["mace-train"]:  # everything after it is MACE's, --help included
         return _mace_train(arguments[1:])
+    if arguments[:1] == ["data"]:
+        from piwsl_plugins.data.command import main as data
+
+        return data(arguments[1:])
     if arguments[:1] == ["evaluate"]:
         from piwsl_plugins.evaluation.command import main as evaluate
 
@@ -57,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="piwsl", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands.add_parser(
+        "data",
+        help="what is in a file of energies and geometries, and its conversion, with splits; "
+        "'piwsl data --help' lists what there is",
+        add_help=False,
+    )
     commands.add_parser(
         "evaluate",
         help="measure trained models of MACE and NequIP side by side, and write a report; "

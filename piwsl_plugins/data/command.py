@@ -1,0 +1,66 @@
+"""``piwsl data``: what is in a file of frames, and conversion of such files."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from piwsl_plugins.data import convert_command
+
+PROGRAM = "piwsl data"
+DESCRIPTION = """\
+Files of energies and geometries: ANI and SPICE HDF5, extended XYZ and whatever else ASE reads, ASE
+databases, tables of energies beside structures."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION, allow_abbrev=False)
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    convert_command.add_to(commands)
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words after ``piwsl data``.
+
+    Returns:
+        Exit status: 0; 1 where ``inspect`` found errors; 2 after a message about what was wrong;
+        130 or 143 where it was interrupted.
+    """
+    chosen = parser().parse_args(list(arguments))
+    chosen.words = list(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("piwsl_plugins").setLevel(logging.INFO)
+    try:
+        with _terminated_like_interrupted():
+            status: int = chosen.run(chosen)
+    except (ValueError, OSError) as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        print(f"{PROGRAM}: interrupted; nothing was written", file=sys.stderr)
+        return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
+    return status
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the command as SIGINT does, so that no half file stays behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
