@@ -82,7 +82,7 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG)
 def test_a_potential_in_the_wrong_place_is_told(text: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="pair_coeff|potential|complete") as raised:
+    with pytest.raises(ValueError, match=r"pair_coeff|potential|complete") as raised:
         cut_text(tmp_path, text)
     assert WRONG[text] in str(raised.value)
 

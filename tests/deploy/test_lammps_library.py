@@ -6,7 +6,6 @@ import ctypes
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +15,7 @@ from piwsl_plugins.deploy import library
 
 
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An environment without the package mpich."""
 
     def files(name: str) -> list[importlib.metadata.PackagePath]:
@@ -25,7 +24,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     monkeypatch.setattr(importlib.metadata, "files", files)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     (tmp_path / "lib").mkdir()
-    yield tmp_path
+    return tmp_path
 
 
 def test_without_the_library_the_message_says_what_to_install(environment: Path) -> None:

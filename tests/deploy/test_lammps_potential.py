@@ -49,10 +49,10 @@ def test_positions_that_are_no_numbers_never_reach_the_model() -> None:
 
 
 def test_what_the_model_raises_is_told() -> None:
+    asked = Potential(LoadedModel(EMT(), None, frozenset({"He"}), 5.0), ["He"])
     with pytest.raises(
         FailedError, match="the model failed: NotImplementedError: No EMT-potential"
     ):
-        asked = Potential(LoadedModel(EMT(), None, frozenset({"He"}), 5.0), ["He"])
         asked.evaluate(np.array([1]), np.zeros((1, 3)), 9.0 * np.eye(3), EVERYWHERE)
 
 
