@@ -151,14 +151,17 @@ def run(chosen: argparse.Namespace) -> int:
     """
     _check_options(chosen)
     # late, for --help must not wait for ASE
+    from piwsl_plugins.data.outputs import Outputs
     from piwsl_plugins.weak.frames import Frames
     from piwsl_plugins.weak.labelling import Request, label
     from piwsl_plugins.weak.states import Keys
 
     names = {name: getattr(chosen, f"weak_{name}_key") for name in LABELS}
+    outputs = Outputs([chosen.output], force=chosen.force, sources=[chosen.file])
     request = Request(
         frames=Frames(chosen.file, _reference(chosen), _low(chosen)),
         out=chosen.output,
+        outputs=outputs,
         keys=Keys(**names),
         charge=chosen.charge,
         spin=chosen.multiplicity,
@@ -172,17 +175,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _check_options(chosen: argparse.Namespace) -> None:
-    """Refuse what contradicts itself, and files that would be lost."""
-    out, file = chosen.output, chosen.file
+    """Refuse what contradicts itself."""
+    out = chosen.output
     if out.suffix not in (".xyz", ".extxyz"):
         raise ValueError(f"-o {out}: extended xyz is written; expected a name that ends in .xyz")
-    if out.exists() and (out.resolve() == file.resolve() or not chosen.force):
-        remedy = (
-            "choose another name" if out.resolve() == file.resolve() else "--force overwrites it"
-        )
-        raise ValueError(f"-o {out}: the file exists; {remedy}")
-    if not out.parent.is_dir():
-        raise ValueError(f"-o {out}: there is no folder {out.parent}")
     low = [f"--low-{name}-key" for name in LABELS if getattr(chosen, f"low_{name}_key")]
     if chosen.method == KEYS and "--low-energy-key" not in low:
         raise ValueError("--method keys: expected --low-energy-key, and perhaps --low-forces-key")

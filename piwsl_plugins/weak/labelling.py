@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 import ase
 import numpy as np
 from tqdm import tqdm
 
 from piwsl_plugins.data.checks import MAX_NAMED
+from piwsl_plugins.data.outputs import Outputs
 from piwsl_plugins.data.progress import PATIENCE
 from piwsl_plugins.weak.agreement import Agreement
 from piwsl_plugins.weak.cache import Cache
@@ -40,6 +40,7 @@ class Request:
     Attributes:
         frames: what is labelled.
         out: file that is written.
+        outputs: what makes it appear whole, or not at all.
         keys: names of the labels.
         charge: of all frames, or None for that of each one's ``info``.
         spin: multiplicity of all frames, or None likewise.
@@ -49,6 +50,7 @@ class Request:
 
     frames: Frames
     out: Path
+    outputs: Outputs
     keys: Keys
     charge: int | None = None
     spin: int | None = None
@@ -204,34 +206,43 @@ class _Labelling:
 
 
 def _write(pairs: Iterable[tuple[Frame, Labels | None]], request: Request, report: Report) -> None:
-    """Write the frames that have labels, under another name first.
+    """Write the frames that have labels.
 
     Raises:
         ValueError: no frame has labels.
     """
-    out = request.out
-    part = out.with_name(f"{out.name}.part{os.getpid()}")
     try:
-        with part.open("w", encoding="utf-8") as stream:
-            for frame, labels in _watched(pairs, "writing", len(request.frames)):
-                check_names(frame, request.keys)
-                report.frames += 1
-                if labels is None:
-                    report.failures.setdefault(frame.name, "the file has no such labels of it")
-                    continue
-                report.labelled += 1
-                report.agreement.add(frame.atoms.numbers, frame.energy, frame.forces, labels)
-                stream.write(exact_text(_with(frame, labels, request)))
-            stream.flush()
-            os.fsync(stream.fileno())
-        if not report.labelled:
-            why = next(iter(report.failures.values()), "there are no frames")
-            raise ValueError(f"no frame could be labelled ({why}); {out} was not written")
-        if not (request.strict and report.failures):
-            part.replace(out)
-            report.written = True
-    finally:
-        part.unlink(missing_ok=True)
+        with request.outputs as outputs:
+            with outputs.temporary(request.out).open("w", encoding="utf-8") as stream:
+                for frame, labels in _watched(pairs, "writing", len(request.frames)):
+                    _write_frame(stream, frame, labels, request, report)
+            if not report.labelled:
+                why = next(iter(report.failures.values()), "there are no frames")
+                raise ValueError(
+                    f"no frame could be labelled ({why}); {request.out} is not written"
+                )
+            if request.strict and report.failures:
+                raise _NotWrittenError
+        report.written = True
+    except _NotWrittenError:  # the report says so
+        return
+
+
+class _NotWrittenError(Exception):
+    """The file must not appear."""
+
+
+def _write_frame(
+    stream: TextIO, frame: Frame, labels: Labels | None, request: Request, report: Report
+) -> None:
+    check_names(frame, request.keys)
+    report.frames += 1
+    if labels is None:
+        report.failures.setdefault(frame.name, "the file has no such labels of it")
+        return
+    report.labelled += 1
+    report.agreement.add(frame.atoms.numbers, frame.energy, frame.forces, labels)
+    stream.write(exact_text(_with(frame, labels, request)))
 
 
 def _with(frame: Frame, labels: Labels, request: Request) -> ase.Atoms:
