@@ -15,3 +15,8 @@ class AniSource(Hdf5Source):
 
     format = "ANI HDF5"
     positions = "coordinates"
+
+    def forces_of(self, energy: str) -> str | None:
+        """``wb97x_dz.forces`` for ``wb97x_dz.energy`` and the like."""
+        name = energy.removesuffix("energy") + "forces"
+        return name if energy.endswith(".energy") and name in self.vectors else None

@@ -25,6 +25,7 @@ from ase.io.formats import (
 )
 from tqdm import tqdm
 
+from piwsl_plugins.data import ase_format
 from piwsl_plugins.data.readers import extxyz
 from piwsl_plugins.data.readers.base import DataError
 from piwsl_plugins.data.readers.frames import Contents, FrameSource
@@ -187,6 +188,8 @@ def _kind(path: Path) -> str | None:
         return None
     except _BROKEN as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
+    if kind == ase_format.NAME:  # an HDF5 file that our own reader of that format did not know
+        return None
     return kind if kind in ioformats and ioformats[kind].can_read else None
 
 

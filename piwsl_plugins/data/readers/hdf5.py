@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,11 +23,14 @@ from piwsl_plugins.data.readers.hdf5_file import (
 )
 from piwsl_plugins.data.readers.hdf5_group import OpenGroup, Texts
 from piwsl_plugins.data.readers.hdf5_index import NUMBERS, Group, Index, build
-from piwsl_plugins.data.readers.hdf5_labels import Label, Units, plan
+from piwsl_plugins.data.readers.hdf5_labels import Label, Units, keys_of, plan
 from piwsl_plugins.data.settings import DataSettings
 
 LARGEST_BLOCK = 2_000_000
 """Atoms of all frames that are held at once, at most (a larger frame comes alone)."""
+
+LOOKED_AT = 16
+"""Groups that are looked at to recognise a file."""
 
 
 class Hdf5Source(Source):
@@ -53,7 +57,7 @@ class Hdf5Source(Source):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether the first group that holds anything has this layout's datasets.
+        """Whether one of the first groups has this layout's datasets.
 
         Raises:
             DataError: an HDF5 file that cannot be opened.
@@ -63,14 +67,22 @@ class Hdf5Source(Source):
         handle = Handle(path)
         try:
             with broken_file_named(str(path)):
-                for name in handle.root:
-                    group = open_group(handle.root, name.decode())
-                    columns = links(group) if group is not None else ()
-                    if columns:
-                        return NUMBERS in columns and cls.positions in columns
+                root = handle.root
+                for name in itertools.islice(root, LOOKED_AT):
+                    group = open_group(root, name.decode())
+                    if group is not None and {NUMBERS, cls.positions} <= set(links(group)):
+                        return True
         finally:
             handle.close()
         return False
+
+    def forces_of(self, energy: str) -> str | None:
+        """The column of the forces that belong to a column of energies, if there is one."""
+        return None
+
+    def close(self) -> None:
+        """Close the file; it opens again when read again."""
+        self._handle.close()
 
     @functools.cached_property
     def index(self) -> Index:
@@ -107,7 +119,7 @@ class Hdf5Source(Source):
         Raises:
             DataError: a key that is not there, or several energies and no key.
         """
-        return plan(self)
+        return plan(self, keys_of(self))
 
     def __len__(self) -> int:
         return int(self.index.starts[-1])
@@ -158,14 +170,14 @@ class Hdf5Source(Source):
         for group in self.index.groups:
             opened = self.open(group)
             for start, stop in self._slices(group, size):
-                yield self._block(opened, start, stop)
+                yield self.read(opened, start, stop, self.plan)
 
     def frame(self, number: int) -> Block:
         """One frame, by random access; errors as for :meth:`blocks`."""
         if not 0 <= number < len(self):
             raise IndexError(f"{self.path}: frame {number}, expected 0 to {len(self) - 1}")
         group, place = self.index.find(number)
-        return self._block(self.open(group), place, place + 1)
+        return self.read(self.open(group), place, place + 1, self.plan)
 
     def open(self, group: Group) -> OpenGroup:
         """A group of the index, to read from."""
@@ -176,7 +188,8 @@ class Hdf5Source(Source):
         for start in range(0, group.n_frames, step):
             yield start, min(start + step, group.n_frames)
 
-    def _block(self, opened: OpenGroup, start: int, stop: int) -> Block:
+    def read(self, opened: OpenGroup, start: int, stop: int, labels: Mapping[str, Label]) -> Block:
+        """The frames of a group from ``start`` to ``stop``, with some labels."""
         group = opened.group
         texts = [name for name in self.texts if name in group.columns]
         positions = opened.positions(self.positions, start, stop)
@@ -186,17 +199,18 @@ class Hdf5Source(Source):
             group=group.name,
             numbers=group.numbers,
             positions=np.multiply(positions, self.units.length, dtype=np.float64),
-            labels={name: label.read(opened, start, stop) for name, label in self.plan.items()},
+            labels={name: label.read(opened, start, stop) for name, label in labels.items()},
             info=Texts(opened, texts, stop - start),
         )
 
-    def columns(self, opened: OpenGroup, start: int, stop: int) -> dict[str, Floats]:
-        """All energies and forces of some frames, eV and eV/angstrom, NaN where missing."""
+    def columns(
+        self, opened: OpenGroup, start: int, stop: int, leave_out: Collection[str | None] = ()
+    ) -> dict[str, Floats]:
+        """The file's energies and forces for some frames, eV and eV/angstrom, NaN where missing."""
         found = {}
-        for name in (*self.energies, *self.vectors):
-            column, factor = self.stored(name)
-            if column in opened.group.columns:
-                per_atom = name in self.vectors
+        for name in (*self.index.energies, *self.index.vectors):
+            if name in opened.group.columns and name not in leave_out:
+                per_atom = name in self.index.vectors
                 unit = self.units.forces if per_atom else self.units.energy
-                found[name] = Label({column: factor}, unit, per_atom).read(opened, start, stop)
+                found[name] = Label({name: 1.0}, unit, per_atom).read(opened, start, stop)
         return found

@@ -75,32 +75,40 @@ class Label:
         return total
 
 
-def plan(source: Hdf5Source) -> dict[str, Label]:
-    """What the settings of a file ask for.
+def keys_of(source: Hdf5Source) -> dict[str, str]:
+    """The keys of a file's settings, with that of its only energy where none was given.
+
+    Raises:
+        DataError: no key, and several energies to choose from.
+    """
+    keys = dict(source.settings.keys)
+    if "energy" not in keys and (source.energies or not keys):
+        keys["energy"] = _only_energy(source)
+    return keys
+
+
+def plan(source: Hdf5Source, keys: Mapping[str, str]) -> dict[str, Label]:
+    """How to read labels.
 
     Args:
         source: the file.
+        keys: a column or a sum of columns, by label.
 
     Returns:
-        How to read each label.
+        The datasets to read, by label.
 
     Raises:
-        DataError: a key that is not there or is of the wrong kind, or energies to choose from.
+        DataError: a key that is not there or is of the wrong kind.
     """
-    keys = dict(source.settings.keys)
     if "stress" in keys:
         raise DataError(
             f"{source.path}: stress '{keys['stress']}' was asked for, but molecules in "
             f"{source.format} have none; leave the key out"
         )
-    if "energy" not in keys and (source.energies or not keys):
-        keys["energy"] = _only_energy(source)
-    units = {"weak_forces": source.units.weak_forces, "low_forces": source.units.forces}
-    units |= {"forces": source.units.forces}
+    energy, forces = source.units.energy, source.units.forces
+    units = {"forces": forces, "low_forces": forces, "weak_forces": source.units.weak_forces}
     return {
-        name: Label(
-            _coefficients(source, name, key), units.get(name, source.units.energy), name in FORCES
-        )
+        name: Label(_coefficients(source, name, key), units.get(name, energy), name in FORCES)
         for name, key in keys.items()
     }
 

@@ -21,3 +21,8 @@ class SpiceSource(Hdf5Source):
     length_unit = "bohr"
     texts = ("subset", "smiles")
     derived: ClassVar = {"forces": ("dft_total_gradient", -1.0)}
+
+    def forces_of(self, energy: str) -> str | None:
+        """``forces`` for either energy: they differ by a constant for each atom."""
+        same = energy in ("dft_total_energy", "formation_energy")
+        return "forces" if same and "forces" in self.vectors else None
