@@ -14,6 +14,8 @@ from piwsl_plugins.hosts.nequip import extension
 _PUBLIC = {
     "PiwslASEDataModule": "data",
     "PiwslDataModule": "data",
+    "PiwslFilesDataModule": "files_module",
+    "FileDataset": "files",
     "PartialLabelsASEDataset": "data",
     "EnergyStatisticsManager": "statistics",
     "PiwslLoss": "loss",

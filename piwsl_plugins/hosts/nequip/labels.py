@@ -94,7 +94,7 @@ def count(dataset: Any) -> Counter[str]:
         ValueError: no energies, or bad labels.
     """
     masks = dataset_masks(dataset)
-    read, name = _reader(dataset)
+    read, name = reader(dataset)
     found: Counter[str] = Counter()
     if masks is None:
 
@@ -126,7 +126,7 @@ def check_distances(dataset: Any, settings: RunSettings) -> None:
     if settings.allow_large_displacement:
         return
     base, indices = unwrapped(dataset)
-    read, name = _reader(dataset)
+    read, name = reader(dataset)
     numbers: Any = range(len(dataset))
     if hasattr(base, "piwsl_shortest"):  # known from the one pass through the file
         shortest = base.piwsl_shortest if indices is None else base.piwsl_shortest[indices]
@@ -187,17 +187,20 @@ def _no_energies(dataset: Any, read: Callable[[int], Data]) -> ValueError:
     if not len(dataset):
         return ValueError(f"{path or type(base).__name__}: there are no training frames")
     keys = set(read(0)) - {AtomicDataDict.POSITIONS_KEY, AtomicDataDict.ATOMIC_NUMBERS_KEY, *_CELL}
+    remedy = f"key_mapping: {{REF_energy: {ENERGY}}}"
     if isinstance(base, ASEDataset):
         keys = label_keys(next(ase.io.iread(str(path))))
+    elif hasattr(base, "piwsl_scan"):
+        keys, remedy = set(base.piwsl_scan.source.keys), "labels: {energy: REF_energy}"
     return ValueError(
         f"{path or type(base).__name__}: no training frame has an energy that NequIP reads; the "
-        f"keys of the first frame are {', '.join(sorted(keys)) or 'none'}. Name the energy's in "
-        f"the data module: key_mapping: {{REF_energy: {ENERGY}}}"
+        f"keys in it are {', '.join(sorted(keys)) or 'none'}. Name the energy's in the data "
+        f"module: {remedy}"
     )
 
 
-def _reader(dataset: Any) -> tuple[Callable[[int], Data], Callable[[int], str]]:
-    """How to read a frame without its transforms, and what to call it."""
+def reader(dataset: Any) -> tuple[Callable[[int], Data], Callable[[int], str]]:
+    """How to read a frame of a dataset without its transforms, and what to call it."""
     base, indices = unwrapped(dataset)
     source = getattr(base, "file_path", None) or type(base).__name__
     place = getattr(base, "piwsl_place", int)
