@@ -15,6 +15,8 @@ from piwsl_plugins.data.readers.hdf5_file import Array, broken_file_named, open_
 from piwsl_plugins.data.readers.hdf5_index import Group
 
 Raw = NDArray[np.floating]
+LARGEST = 1e150
+"""Numbers beyond it count as infinite: what remains does not overflow in another unit or a sum."""
 
 
 class OpenGroup:
@@ -48,8 +50,7 @@ class OpenGroup:
         """
         values = self.read(name, start, stop, per_atom=True)
         if not _all_finite(values):
-            good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            self._name_frames(name, "positions that are not finite", start, ~good)
+            self._name_frames(name, "positions that are not finite", start, ~_finite(values))
         return values
 
     def label(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
@@ -69,12 +70,11 @@ class OpenGroup:
         """
         values = self.read(name, start, stop, per_atom=per_atom)
         if not _all_finite(values):
-            flat = values.reshape(len(values), -1)
-            missing = np.isnan(flat).all(axis=1)
-            good = np.isfinite(flat).all(axis=1)
-            if not (missing | good).all():
-                what = "infinite energies" if flat.shape[1] == 1 else "vectors that are not finite"
-                self._name_frames(name, what, start, ~(missing | good))
+            missing = np.isnan(values.reshape(len(values), -1)).all(axis=1)
+            bad = ~(missing | _finite(values))
+            if bad.any():
+                what = "vectors that are not finite" if per_atom else "infinite energies"
+                self._name_frames(name, what, start, bad)
         return values
 
     def read(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
@@ -145,7 +145,11 @@ class Texts(Mapping[str, Sequence[str]]):
 
 
 def _all_finite(values: Raw) -> bool:
-    """Whether all are finite, in one pass and without a copy: a sum keeps NaN and infinity."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = values.sum(dtype=np.float64)
-    return bool(np.isfinite(total))
+    """Whether all are usable numbers, without a copy: NaN fails every comparison."""
+    return float(values.min()) > -LARGEST and float(values.max()) < LARGEST
+
+
+def _finite(values: Raw) -> NDArray[np.bool_]:
+    """Which rows are usable numbers throughout."""
+    limit = min(LARGEST, float(np.finfo(values.dtype).max))
+    return np.asarray((np.abs(values.reshape(len(values), -1)) <= limit).all(axis=1))

@@ -69,7 +69,8 @@ class Label:
                 shape = (stop - start, len(opened.group.numbers), 3)
                 return np.full(shape if self.per_atom else shape[:1], np.nan)
             values = opened.label(column, start, stop, per_atom=self.per_atom)
-            part = np.multiply(values, factor * self.unit, dtype=np.float64)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is a missing label as well
+                part = np.multiply(values, factor * self.unit, dtype=np.float64)
             total = part if total is None else np.add(total, part, out=total)
         assert total is not None  # an expression has at least one column
         return total
