@@ -31,13 +31,14 @@ from benchmark_methods import HOSTS, Method, read
 from benchmark_plan import Benchmark, Case
 from benchmark_records import rows, write_table
 from benchmark_summary import summary
+from benchmark_weak import weak_forces
 from rich.console import Console
 
 from piwsl_plugins.training.runs import RunFailedError
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Options that are files, relative to the file of options that names them.
-FILES = ("train", "isolated_atoms", "nequip_config", "mace_config")
+FILES = ("train", "weak_labels", "isolated_atoms", "nequip_config", "mace_config")
 
 console = Console(highlight=False)
 
@@ -52,6 +53,8 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("preset", nargs="?", type=Path, help="YAML file with any of the options below")
     add("--train", type=Path, help="frames with REF_energy, and perhaps REF_forces")
+    add("--weak-labels", type=Path, help="the same frames with weak_forces, for methods with those")
+    add("--weak-method", default="gfn2-xtb", help="makes these where no file is given: %(default)s")
     add("--test", nargs="+", metavar="[NAME=]FILE", help="test frames with forces")
     add("--isolated-atoms", type=Path, help="energies of the free atoms")
     add("--dataset", help="what to call it (default: the name of the training file)")
@@ -148,14 +151,19 @@ def benchmark(chosen: argparse.Namespace) -> Benchmark:
         raise ValueError("--test: two files have one name; use NAME=FILE")
     if chosen.train.resolve() in (path.resolve() for _, path in map(split_name, chosen.test)):
         raise ValueError(f"--train and --test are one file, {chosen.train}; test on other frames")
+    frames, weak = read_frames(chosen.train), None
+    if any(read(name).weak_forces for name in chosen.methods) and not chosen.report_only:
+        file, method = chosen.weak_labels, chosen.weak_method
+        weak = weak_forces(chosen.train, frames, file, method, folder, console.print)
     made = Benchmark(
         folder=folder,
         dataset=chosen.dataset or chosen.train.stem,
         source=Source(
-            frames=read_frames(chosen.train),
+            frames=frames,
             forces=str(chosen.forces),
             validation=chosen.validation,
             folder=folder,
+            weak=weak,
         ),
         setup=Setup(
             mace=read_config(chosen.mace_config),

@@ -15,6 +15,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from augmentations import AUGMENTATIONS, ENERGY, FORCES
 from benchmark_methods import Method
+from numpy.typing import NDArray
+
+from piwsl_plugins.settings import WEAK_FORCES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +151,15 @@ class Source:
         forces: What the command line says about their forces.
         validation: Part of a subset that validates.
         folder: The benchmark's folder.
+        weak: Where methods with weak forces are among those to be run: forces of a cheap method for
+            each frame, eV/angstrom.
     """
 
     frames: Sequence[Atoms]
     forces: str
     validation: float
     folder: Path
+    weak: Sequence[NDArray[np.float64]] | None = None
 
     def subset(self, method: Method, host: str, size: int, seed: int) -> Subset:
         """The files of one run, written where they are not there yet.
@@ -170,7 +176,7 @@ class Source:
             ValueError: The frames do not suffice, or a file is there with other content.
         """
         forces = "all" if method.labels == "all_forces" else self.forces
-        train, valid = draw(self.frames, size, seed, self.validation)
+        train, valid = draw(self._labelled(method), size, seed, self.validation)
         train = keep_forces(train, forces)
         valid = keep_forces(valid, "all" if forces == "all" else "none")
         if method.augmentation:
@@ -200,6 +206,17 @@ class Source:
             valid_forces=FORCES in valid[0].arrays,
             digest=digest("".join(texts)),
         )
+
+    def _labelled(self, method: Method) -> Sequence[Atoms]:
+        """The frames, with weak forces where a method is for them."""
+        if not method.weak_forces:
+            return self.frames
+        if self.weak is None:
+            raise ValueError(f"{method.name}: there are no weak forces")
+        frames = [atoms.copy() for atoms in self.frames]
+        for atoms, forces in zip(frames, self.weak, strict=True):
+            atoms.arrays[WEAK_FORCES] = forces
+        return frames
 
 
 def write_once(path: Path, frames: Sequence[Atoms]) -> str:

@@ -15,6 +15,7 @@ from benchmark_methods import WEIGHTS, Method
 from nequip_runs import plain_config, with_clock
 
 from piwsl_plugins.hosts.mace.flags import LOSSES
+from piwsl_plugins.settings import WEAK_FORCES
 
 #: Flags of a MACE config that the benchmark sets itself.
 MACE_OWN = ("name", "work_dir", "train_file", "valid_file", "valid_fraction", "test_file", "loss")
@@ -99,7 +100,7 @@ def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) 
         "plot": False,
         "loss": "weighted",
     }
-    if method.terms:
+    if method.terms or method.weak_forces:
         if method.terms not in MACE_LOSSES:
             raise ValueError(
                 f"{method.name}: MACE has no loss with the terms {', '.join(method.terms)}; "
@@ -109,6 +110,8 @@ def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) 
         steps = epochs * setup.steps_an_epoch("mace", subset)
         for name, value in method.settings(steps).items():
             config[f"piwsl_{name}"] = energy_weight * value if name in WEIGHTS else value
+        if method.weak_forces:
+            config["piwsl_weak_forces_key"] = WEAK_FORCES
     return config | dict(method.mace)
 
 
@@ -143,7 +146,11 @@ def _nequip(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int
         }
     module["piwsl"] = method.settings(epochs * setup.steps_an_epoch("nequip", subset))
     module["loss"] |= {"terms": list(method.terms), "coeffs": coeffs}
-    if not method.terms:
+    if method.weak_forces:
+        module["loss"]["terms"].append(WEAK_FORCES)
+        data["key_mapping"][WEAK_FORCES] = WEAK_FORCES
+        data["piwsl"] = data["piwsl"] if method.terms else False  # a skin where atoms are displaced
+    elif not method.terms:
         config = plain_config(config)
         if 0 < subset.n_forces < subset.n_train:
             config["training_module"]["loss"] = masked_loss(coeffs)

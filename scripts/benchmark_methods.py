@@ -7,6 +7,7 @@ the energies, so that one file serves both hosts::
     terms: [taylor]                  # PIWSL terms; left out, the host's own loss
     piwsl: {order: 1, max_displacement: 0.05, taylor_weight: 0.01}
     of_run: {fade: 0.5}              # settings in steps, as parts of the run's optimiser steps
+    weak_forces: true                # forces of a cheap method as weak labels: --weak-method
     labels: given                    # or energies, forces, all_forces: see LABELS
     force_weight: 0.1                # instead of the command line's
     augmentation: {name: taylor_copies, copies: 4}  # a function of augmentations.py
@@ -27,11 +28,11 @@ from typing import Any
 import yaml
 from augmentations import AUGMENTATIONS
 
-from piwsl_plugins.settings import TERMS, RunSettings, unknown_name
+from piwsl_plugins.settings import TERMS, WEAK_FORCES, RunSettings, unknown_name
 
 FOLDER = Path(__file__).with_name("methods")
 HOSTS = ("mace", "nequip")
-WEIGHTS = tuple(f"{term}_weight" for term in TERMS)
+WEIGHTS = tuple(f"{term}_weight" for term in (*TERMS, WEAK_FORCES))
 STEPS = ("warmup", "fade", "weak_forces_fade")
 """Settings that count optimiser steps."""
 LABELS = ("given", "energies", "forces", "all_forces")
@@ -55,6 +56,7 @@ class Method:
     terms: tuple[str, ...] = ()
     piwsl: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     of_run: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weak_forces: bool = False
     labels: str = "given"
     force_weight: float | None = None
     augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -78,8 +80,12 @@ class Method:
                 raise ValueError(f"of_run: {unknown_name(str(name), STEPS)}")
             if not 0.0 < part <= 1.0:
                 raise ValueError(f"of_run.{name}: got {part!r}, expected a part in (0, 1]")
-        if (self.piwsl or self.of_run) and not self.terms:
+        given = {*self.piwsl, *self.of_run}
+        weak = {name for name in given if name.startswith(WEAK_FORCES)}
+        if given - weak and not self.terms:
             raise ValueError("piwsl: nothing reads these settings, because there are no terms")
+        if weak and not self.weak_forces:
+            raise ValueError(f"{min(weak)}: nothing reads it without weak_forces: true")
         if self.augmentation:
             self._check_augmentation()
 
@@ -116,7 +122,7 @@ class Method:
     @property
     def changes_labels(self) -> bool:
         """Whether it trains on other labels or frames than the command line gives."""
-        return self.labels == "all_forces" or bool(self.augmentation)
+        return self.labels == "all_forces" or self.weak_forces or bool(self.augmentation)
 
 
 def read(name: str) -> Method:

@@ -119,3 +119,20 @@ def test_a_frame_without_an_energy_is_named_with_what_it_has(tmp_path: Path) -> 
         read_frames(tmp_path / "a.xyz")
     with pytest.raises(ValueError, match="there is no file"):
         read_frames(tmp_path / "b.xyz")
+
+
+def test_weak_forces_are_in_the_files_of_methods_for_them_alone(tmp_path: Path) -> None:
+    frames = molecules(40)
+    weak = [np.full((2, 3), -number) for number in range(40)]
+    found = Source(frames=frames, forces="none", validation=0.1, folder=tmp_path, weak=weak)
+    taught = Method(name="taught", title="taught", weak_forces=True)
+    subset, plain = (found.subset(method, "mace", 25, 1) for method in (taught, PLAIN))
+    assert subset.train != plain.train
+    assert subset.n_forces == plain.n_forces == 0
+    for atoms in ase.io.read(tmp_path / subset.train, index=":"):
+        expected = -atoms.info["REF_energy"]
+        np.testing.assert_array_equal(atoms.arrays["weak_forces"], np.full((2, 3), expected))
+    for atoms in ase.io.read(tmp_path / plain.train, index=":"):
+        assert set(atoms.arrays) == {"numbers", "positions"}
+    with pytest.raises(ValueError, match="taught: there are no weak forces"):
+        source(tmp_path).subset(taught, "mace", 25, 1)

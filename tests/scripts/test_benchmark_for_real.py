@@ -24,14 +24,15 @@ def test_terms_and_mixed_labels_train_and_a_second_call_trains_nothing(
     words = [str(preset), "--output", str(tmp_path / "out"), "--hosts", host]
     words += ["--environment", f"{host}={Path(sys.executable).parents[1]}", "--at-once", "2"]
     # noisy-nodes: plain training on frames with and without forces
-    words += ["--methods", "taylor", "noisy-nodes", "--sizes", "10", "--epochs", "3"]
+    words += ["--methods", "taylor", "noisy-nodes", "weak-forces-fade"]
+    words += ["--sizes", "10", "--epochs", "3"]
     assert benchmark_accuracy.main(words) == 0
     records = sorted((tmp_path / "out" / "records").iterdir())
     found = [json.loads(path.read_text()) for path in records]
-    assert [record.get("reason", "") for record in found] == ["", ""]
+    assert [record.get("reason", "") for record in found] == ["", "", ""]
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == ["noisy-nodes", "taylor"]
+    assert [row["method"] for row in rows] == ["noisy-nodes", "taylor", "weak-forces-fade"]
     for row in rows:
         assert row["epochs"] == "3"
         assert float(row["ms_per_step"]) > 0.0
@@ -39,7 +40,7 @@ def test_terms_and_mixed_labels_train_and_a_second_call_trains_nothing(
         assert float(row["validation_energy_rmse_mev"]) > 0.0
         assert float(row["force_rmse_mev_per_angstrom"]) > 0.0
         assert row["host_version"].startswith(host)
-    assert [row["n_force_frames"] for row in rows] == ["10", "0"]
+    assert [row["n_force_frames"] for row in rows] == ["10", "0", "0"]
     times = [path.stat().st_mtime_ns for path in records]
     runs = sorted((tmp_path / "out" / "runs").iterdir())
     assert benchmark_accuracy.main(words) == 0

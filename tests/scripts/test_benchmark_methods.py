@@ -68,6 +68,28 @@ def test_a_fade_is_a_part_of_the_runs_steps(setup: Setup) -> None:
         Method(name="x", title="x", terms=("curvature",), of_run={"fade": 2})
 
 
+def test_weak_forces_are_told_to_either_host(setup: Setup) -> None:
+    method = read("weak-forces-fade")
+    mace = setup.config("mace", method, ENERGIES, 1, 40)
+    assert mace["loss"] == "piwsl_supervised"
+    assert mace["piwsl_weak_forces_key"] == "weak_forces"
+    assert mace["piwsl_weak_forces_weight"] == pytest.approx(1000 * 0.01)
+    assert mace["piwsl_weak_forces_fade"] == 40  # half of 40 epochs of two steps
+    config = setup.config("nequip", method, ENERGIES, 1, 40)
+    module = config["training_module"]
+    assert module["piwsl"] == {"weak_forces_weight": 0.01, "weak_forces_fade": 40}
+    assert module["loss"]["terms"] == ["weak_forces"]
+    assert config["data"]["key_mapping"]["weak_forces"] == "weak_forces"
+    assert config["data"]["piwsl"] is False
+    both = Method(name="x", title="x", terms=("curvature",), weak_forces=True)
+    assert setup.config("mace", both, ENERGIES, 1, 40)["loss"] == "piwsl_curvature"
+    config = setup.config("nequip", both, ENERGIES, 1, 40)
+    assert config["training_module"]["loss"]["terms"] == ["curvature", "weak_forces"]
+    assert config["data"]["piwsl"] == "${training_module.piwsl}"
+    with pytest.raises(ValueError, match="weak_forces_weight: nothing reads it"):
+        Method(name="x", title="x", terms=("curvature",), piwsl={"weak_forces_weight": 1.0})
+
+
 def test_weights_count_from_that_of_the_energies(setup: Setup) -> None:
     method = read("taylor-order1")
     mace = setup.config("mace", method, subset(20), 3, 40)
