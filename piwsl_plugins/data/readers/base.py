@@ -29,9 +29,13 @@ class Source(ABC):
         path: the file.
         format: what kind of file it is, for messages, e.g. ``ANI HDF5``.
         settings: keys and units.
+        energy_unit: unit of the format's energies, where the settings give none.
+        length_unit: unit of its positions, where the settings give none.
     """
 
     format = ""
+    energy_unit = "eV"
+    length_unit = "angstrom"
 
     def __init__(self, path: Path, settings: DataSettings) -> None:
         self.path = path

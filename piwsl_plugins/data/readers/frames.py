@@ -95,7 +95,7 @@ class FrameSource(Source):
     @property
     def labels(self) -> Labels:
         """Takes the labels out of frames; the first call reads the file once."""
-        if self._labels is None:
+        if self._labels is None or self._labels.settings is not self.settings:
             contents, keys = self.contents, self.settings.keys
             if "energy" not in keys:
                 key = energy_key(contents.scalars, contents.twins, self.path)

@@ -61,6 +61,7 @@ class Labels:
         path: the file, for messages.
 
     Attributes:
+        settings: these settings.
         factors: what to multiply each label, and the ``length``, with.
         used: names that labels are made of.
 
@@ -75,6 +76,7 @@ class Labels:
         known: Mapping[str, int],
         path: object,
     ) -> None:
+        self.settings = settings
         self.factors = factors(settings)
         self.expressions: dict[str, Expression] = {}
         for label, key in keys.items():
