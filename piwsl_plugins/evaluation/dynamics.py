@@ -113,7 +113,7 @@ def constant_energy(
         if not np.isfinite(energy):
             reason = "the energy is not a finite number"
         elif step % LOOK_EVERY == 0 or step == steps:
-            reason = _strange_neighbour(atoms, ranges)
+            reason = strange_neighbour(atoms, ranges)
         if np.isfinite(energy):
             energies.append(energy)
         if reason is not None:
@@ -152,7 +152,7 @@ def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> N
     atoms.set_momenta(momenta)
 
 
-def _strange_neighbour(atoms: Atoms, ranges: Ranges) -> str | None:
+def strange_neighbour(atoms: Atoms, ranges: Ranges) -> str | None:
     """The first atom whose nearest neighbour is far outside the data's range, in words."""
     for number, distance in enumerate(nearest_neighbours(atoms)):
         symbol = str(atoms.symbols[number])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from piwsl_plugins.evaluation.accuracy import MILLI, accuracy
 from piwsl_plugins.evaluation.comparison import Comparison, Floats
+from piwsl_plugins.evaluation.cost import force_call_time
 from piwsl_plugins.evaluation.curvature import curvature_softening, curvatures
 from piwsl_plugins.evaluation.dynamics import constant_energy, neighbour_ranges
 from piwsl_plugins.evaluation.finite_differences import force_consistency
@@ -143,6 +144,8 @@ def measure(
         errors, found = _errors(calculator, frame_set, settings, stage)
         numbers["test_sets"][frame_set.name] = errors
         arrays |= {f"set{index}_{name}": array for name, array in found.items()}
+    everything = [frame for frame_set in sets for frame in frame_set.frames]
+    numbers["ms_per_force_call"] = force_call_time(everything, calculator, seed=settings.seed)
     numbers |= {"curvature": None, "loops": None, "finite_differences": None, "nve": None}
     if settings.probes > 0:
         numbers |= _probe(calculator, sets, settings, stage)

@@ -101,6 +101,7 @@ POTENTIAL: dict[str, Callable[[Numbers], str]] = {
     "NVE drift (meV/atom/ps)": _of("nve", "drift_mev_per_atom_per_ps"),
     "NVE fluctuation (meV/atom)": _of("nve", "fluctuation_mev_per_atom"),
     "NVE exploded": _nve_end,
+    "time of a force call (ms)": lambda model: number(model.get("ms_per_force_call")),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import io
+import math
 import pickletools
 import warnings
 import zipfile
@@ -14,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ase.data import chemical_symbols
+
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 HOSTS = ("MACE", "NequIP")
 MODULES = {"MACE": "mace", "NequIP": "nequip"}
 DISTRIBUTIONS = {"MACE": "mace-torch", "NequIP": "nequip"}
+#: Chemical symbols, for what knows elements in another way.
+ELEMENTS = frozenset(chemical_symbols[1:])
 #: NequIP tells its own files apart by their names.
 NEQUIP_SUFFIXES = {
     "package": ".nequip.zip",
@@ -30,6 +35,8 @@ EXPECTED = (
     "expected NAME.model or NAME_compiled.model of MACE, "
     "or a checkpoint (.ckpt), package (.nequip.zip) or compiled model (.nequip.pt2) of NequIP"
 )
+#: Kind of a file (.json) that names a cheap method and models of the difference from a better one.
+DELTA = "delta model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,10 @@ def identify(path: Path) -> ModelFile:
         raise ValueError(f"{path}: {what}; {EXPECTED}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty; {EXPECTED}")
+    if path.suffix == ".json":
+        from piwsl_plugins.weak.delta_calculator import read_delta
+
+        return ModelFile(path, read_delta(path).host, DELTA)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: this is not a file of PyTorch; {EXPECTED}")
     try:
@@ -174,11 +185,25 @@ def load(model: ModelFile, *, dtype: str | None = None, device: str = "cpu") -> 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"device '{device}': PyTorch finds no CUDA device here; use cpu")
         read = _mace if model.host == "MACE" else _nequip
+        if model.kind == DELTA:
+            read = _delta
         try:
             return read(model, dtype, device)
         except Exception as error:  # whatever a host raises about a file that it cannot read
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
             raise ValueError(f"{model.path}: {model.host} cannot load it: {reason[0]}") from error
+
+
+def _delta(model: ModelFile, dtype: str | None, device: str) -> LoadedModel:
+    """Cheap method and models of the difference; elements are left to them where there is none."""
+    from piwsl_plugins.weak.delta_calculator import read_delta
+
+    delta = read_delta(model.path)
+    parts = [load(identify(path), dtype=dtype, device=device) for path in delta.models]
+    known = frozenset.intersection(*(part.elements for part in parts)) if parts else ELEMENTS
+    cutoff = max((part.cutoff for part in parts), default=math.inf)
+    calculator = delta.calculator([part.calculator for part in parts])
+    return LoadedModel(calculator, parts[0].dtype if parts else None, known, cutoff)
 
 
 def _mace(model: ModelFile, dtype: str | None, device: str) -> LoadedModel:

@@ -60,14 +60,15 @@ class NequipRun(Run):
 
     def read_progress(self) -> None:
         """Read the CSV log again if it has grown; NequIP writes it every hundred steps or so."""
-        files = sorted((self.root / self.folder).glob("csv/version_*/metrics.csv"))
+        files = list((self.root / self.folder).glob("csv/version_*/metrics.csv"))
         if not files:
             return
-        state = files[0].stat()
+        newest = max(files, key=lambda path: path.stat().st_mtime_ns)  # one for each restart
+        state = newest.stat()
         if self._seen == (state.st_mtime_ns, state.st_size):
             return
         self._seen = (state.st_mtime_ns, state.st_size)
-        text = files[0].read_text(encoding="utf-8")
+        text = newest.read_text(encoding="utf-8")
         # the last line may still be in the making, and the file is written anew for a new column
         whole = text[: text.rfind("\n") + 1].splitlines()
         found = [row for row in csv.DictReader(whole) if row.get(VALIDATION)]

@@ -30,12 +30,14 @@ class Run(ABC):
         label: What people call it.
         arguments: Arguments of the host's command, without those that name the folder.
         folder: Where the host writes, relative to ``root`` or absolute; made when the run starts,
-            and must not exist before.
+            and must not exist before, unless ``resume``.
         root: Folder that the run is started in.
         epochs: Number of epochs that it shall make.
         programs: Folder of the host's programs, ``bin`` of its environment; left out, that of this
             Python.
         variables: Environment variables that it needs.
+        resume: Whether ``folder`` may hold an earlier run that was killed, which the host goes on
+            with.
         wall_clock: Seconds from start to end, import and final evaluation included; 0 until then.
         epoch: Last epoch that is known to have ended, counted from 0; -1 before.
         validation: Validation errors of total energies so far, eV.
@@ -54,6 +56,7 @@ class Run(ABC):
     epochs: int
     programs: Path = field(default_factory=lambda: Path(sys.executable).parent)
     variables: Mapping[str, str] = field(default_factory=dict)
+    resume: bool = False
     wall_clock: float = 0.0
     epoch: int = -1
     validation: list[float] = field(default_factory=list, repr=False)
@@ -91,6 +94,12 @@ class Run(ABC):
         """File with everything that the run prints."""
         return self.root / self.folder / "output.txt"
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether the run was started here, has ended without an error, and left a model."""
+        ended = self._process is not None and self._process.poll() == 0
+        return ended and (self.root / self.model).is_file()
+
     def check(self) -> Path:
         """Find the host's command.
 
@@ -116,12 +125,13 @@ class Run(ABC):
             environment: Variables that are set in addition to the present ones.
 
         Raises:
-            FileExistsError: ``folder`` exists; a run is never mixed with an earlier one.
+            FileExistsError: ``folder`` exists, and the run is not one to go on with; a run is never
+                mixed with an earlier one.
             FileNotFoundError: The host's command is not there.
         """
         program = self.check()
-        self.output.parent.mkdir(parents=True)
-        with self.output.open("wb") as output:
+        self.output.parent.mkdir(parents=True, exist_ok=self.resume)
+        with self.output.open("ab" if self.resume else "wb") as output:
             self._started = time.monotonic()
             self._process = subprocess.Popen(
                 [str(program), *self.command[1:]],

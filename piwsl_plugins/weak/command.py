@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from piwsl_plugins.weak import label_command
+from piwsl_plugins.weak import correct_command, label_command, sample_command, train_command
 
 PROGRAM = "piwsl weak"
 DESCRIPTION = "A cheap method as a teacher where the better one gives energies alone."
@@ -16,7 +16,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION, allow_abbrev=False)
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    label_command.add_to(commands)
+    for command in (label_command, sample_command, correct_command, train_command):
+        command.add_to(commands)
     return made
 
 
