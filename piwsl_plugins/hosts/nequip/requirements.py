@@ -97,14 +97,16 @@ def check_labels_of(metrics: Any, masks: Masks, frames: int, where: str, which: 
         which: how it calls the frames, e.g. ``validation``.
 
     Raises:
-        ValueError: no frame has a label that an entry reads, or an entry would be NaN because
-            some frames lack it.
+        ValueError: no frame has a label that an entry with a weight reads, the data have no such
+            label at all, or an entry would be NaN because some frames lack it.
     """
     for name, entry in (metrics.entries if metrics is not None else {}).items():
         label = seams.label_of(entry.field)
         if label not in LABELS:
             continue
         known = int(masks[label].sum()) if label in masks else 0
+        if known == 0 and label in masks and entry.coeff is None:
+            continue  # only printed, as NaN
         if known == 0:
             raise ValueError(
                 f"{where}: {name} reads the label {label}, and none of the {frames} {which} frames "
