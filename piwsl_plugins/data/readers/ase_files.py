@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
+import itertools
 import lzma
 import os
 import shutil
 import tempfile
+import weakref
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import ase.io
 import numpy as np
+from ase.io.bundletrajectory import BundleTrajectory
 from ase.io.formats import (
     UnknownFileTypeError,
     filetype,
@@ -36,6 +39,8 @@ WINDOW = 256
 """Neighbouring frames that are read together where one of them is asked for, other than extxyz."""
 WINDOWS = 16
 """Such groups that are kept."""
+_NO_CURSOR: tuple[int, int, Iterator[Record]] = (0, 0, iter(()))
+"""Process, next window and reader of the windows: none yet."""
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -61,11 +66,13 @@ class AseSource(FrameSource):
         self._starts = np.empty(0, dtype=np.int64)
         self._lines = np.empty(0, dtype=np.int64)
         self._stamp = _stamp(path)
-        self._plain: IO[bytes] | None = None
+        self._plain: int | None = None
         self._windows: OrderedDict[int, list[Record]] = OrderedDict()
+        self._cursor = _NO_CURSOR
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plain": None, "_windows": OrderedDict()}
+        fresh: dict[str, Any] = {"_plain": None, "_windows": OrderedDict(), "_cursor": _NO_CURSOR}
+        return {**self.__dict__, **fresh}
 
     @staticmethod
     def recognises(path: Path) -> bool:
@@ -106,9 +113,7 @@ class AseSource(FrameSource):
         if not self.is_extxyz:
             return self._windowed(number)
         start, end = (int(place) for place in self._starts[number : number + 2])
-        with self._whole() as stream:
-            raw = io.BytesIO(os.pread(stream.fileno(), end - start, start))
-        line = int(self._lines[number])
+        line, raw = int(self._lines[number]), io.BytesIO(self._bytes(start, end))
         text = next(extxyz.frame_texts(raw, str(self.path), number, line))
         return record_of(number, extxyz.build(text))
 
@@ -117,11 +122,20 @@ class AseSource(FrameSource):
         if index in self._windows:
             self._windows.move_to_end(index)
         else:
-            first = index * WINDOW
-            self._windows[index] = list(self._read_by_ase(first, first + WINDOW))
+            self._windows[index] = self._window(index)
             if len(self._windows) > WINDOWS:
                 self._windows.popitem(last=False)
         return self._windows[index][number % WINDOW]
+
+    def _window(self, index: int) -> list[Record]:
+        """Some frames; going forward, the reading goes on where it was."""
+        process, at, records = self._cursor
+        if process != os.getpid() or not at <= index < at + WINDOWS:
+            at, records = index, self._read_by_ase(index * WINDOW, None)
+        for _ in range(at, index):
+            deque(itertools.islice(records, WINDOW), maxlen=0)
+        self._cursor = os.getpid(), index + 1, records
+        return list(itertools.islice(records, WINDOW))
 
     def _read_by_ase(self, first: int, end: int | None) -> Iterator[Record]:
         self._check_stamp()
@@ -152,20 +166,23 @@ class AseSource(FrameSource):
         except _BROKEN as error:
             raise DataError(f"{self.path}: cannot be read: {error}") from error
 
-    @contextmanager
-    def _whole(self) -> Iterator[IO[bytes]]:
-        """The same with random access: of a compressed file, a temporary copy without it."""
+    def _bytes(self, start: int, end: int) -> bytes:
+        """Some of the file's bytes, uncompressed; of a compressed file from a temporary copy."""
         if get_compression(str(self.path))[1] is None:
             with self._open() as stream:
-                yield stream
-            return
+                return os.pread(stream.fileno(), end - start, start)
         if self._plain is None:
-            plain = tempfile.TemporaryFile()  # noqa: SIM115  (kept until the source goes)
-            with self._open() as stream:
-                shutil.copyfileobj(stream, plain)
-            plain.flush()
-            self._plain = plain
-        yield self._plain
+            self._plain = self._uncompressed()
+        return os.pread(self._plain, end - start, start)
+
+    def _uncompressed(self) -> int:
+        """Make the temporary copy, which has no name and goes with this source."""
+        descriptor, name = tempfile.mkstemp()
+        weakref.finalize(self, os.close, descriptor)
+        os.unlink(name)
+        with self._open() as stream, os.fdopen(os.dup(descriptor), "wb") as copy:
+            shutil.copyfileobj(stream, copy)
+        return descriptor
 
     def _check_stamp(self) -> None:
         if _stamp(self.path) != self._stamp:
@@ -178,6 +195,8 @@ def _kind(path: Path) -> str | None:
     Raises:
         DataError: the file is empty, or cannot be opened.
     """
+    if path.is_dir() and not BundleTrajectory.is_bundle(str(path)):
+        return None
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     try:

@@ -125,7 +125,8 @@ class Labels:
             if wrong:
                 problems.append(f"{name}, {label.replace('_', ' ')}: {'; '.join(wrong)}")
             else:
-                found[label] = expression.evaluate(present) * self.factors[label]
+                value = expression.evaluate({k: np.atleast_1d(v) for k, v in present.items()})
+                found[label] = value.reshape(shape) * self.factors[label]
         return found
 
 
