@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from piwsl_plugins.data import convert_command
+from piwsl_plugins.data import convert_command, inspect_command
 
 PROGRAM = "piwsl data"
 DESCRIPTION = """\
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION, allow_abbrev=False)
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    inspect_command.add_to(commands)
     convert_command.add_to(commands)
     return made
 

@@ -57,10 +57,13 @@ class CompositionFit:
             energies: eV, shape [n_frames]; NaN where a frame has none, which is left out.
         """
         known = energies[~np.isnan(energies)]
-        if len(known):
-            key = composition(numbers)
-            frames, total = self._sums.get(key, (0, 0.0))
-            self._sums[key] = (frames + len(known), total + float(known.sum()))
+        self.add_sum(composition(numbers), len(known), float(known.sum()))
+
+    def add_sum(self, key: Composition, frames: int, total: float) -> None:
+        """Add frames of a composition by their number and the sum of their energies, eV."""
+        if frames:
+            before, sum_before = self._sums.get(key, (0, 0.0))
+            self._sums[key] = (before + frames, sum_before + total)
 
     @property
     def frames(self) -> int:

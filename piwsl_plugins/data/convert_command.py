@@ -117,6 +117,7 @@ def run(chosen: argparse.Namespace) -> int:
         ValueError: what was asked for cannot be done.
     """
     from piwsl_plugins.data.convert import Conversion, convert
+    from piwsl_plugins.data.plausibility import check_units
     from piwsl_plugins.data.readers import open_source
     from piwsl_plugins.data.selection import Selection
     from piwsl_plugins.data.splits import parse_sizes
@@ -144,6 +145,7 @@ def run(chosen: argparse.Namespace) -> int:
         raise DataError(f"--split-by {chosen.split_by} needs --split, e.g. train=0.9 test=0.1")
     source = open_source(chosen.file, data_settings(chosen))
     use_usual_names(source)
+    check_units(source)
     done = convert(source, chosen.out, conversion, ["piwsl", "data", *chosen.words])
     for path, tally in done.tallies.items():
         labels = ", ".join(f"{n} {label}" for label, n in tally.labels.items() if n) or "no labels"

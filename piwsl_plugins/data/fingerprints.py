@@ -55,6 +55,11 @@ class Fingerprints:
         self._keys.append(keys[pbc @ [1, 2, 4]])
         self._points.append(points)
 
+    def extend(self, other: Fingerprints) -> None:
+        """Add the frames of another collection."""
+        self._keys += other._keys
+        self._points += other._points
+
     def groups(self) -> Numbers:
         """Number of each frame's group of copies, in the order in which the frames were added.
 
@@ -97,6 +102,11 @@ class Places:
         """Add the frames of a block of the source with that number."""
         self._places.append(block.places)
         self._starts[source + 1 :] += len(block)
+
+    def extend(self, source: int, other: Places) -> None:
+        """Add the places of another collection, of one source, as those of the given source."""
+        self._places += other._places
+        self._starts[source + 1 :] += other._starts[-1]
 
     def start(self, source: int) -> int:
         """Number of frames before those of a source."""

@@ -33,6 +33,7 @@ NAMES = {
 GROUP = "group"
 """Name under which a frame keeps what its source calls its group."""
 _RESULTS = ("energy", "forces", "stress")  # what ASE's databases keep as results of a calculator
+_COMPUTED = ("charge", "mass", "volume")  # what they compute themselves, whatever was written
 
 
 class Writer(ABC):
@@ -223,7 +224,7 @@ def _plain(value: object) -> object:
 
 
 def _check_name(name: str) -> None:
-    if name in reserved_keys:
+    if name in reserved_keys or name in _COMPUTED:
         raise DataError(
             f"{name!r} is a name that ASE's databases keep for themselves; choose another one "
             "with --write-as"
@@ -232,7 +233,7 @@ def _check_name(name: str) -> None:
 
 def _is_pair(key: str, value: object) -> bool:
     """Whether a database takes a value as a key-value pair."""
-    if not isinstance(value, (str, int, float)):
+    if not isinstance(value, (str, int, float)) or key in _COMPUTED:
         return False
     try:
         with warnings.catch_warnings():
