@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from piwsl_plugins.data.blocks import Block, Floats
 from piwsl_plugins.data.distances import shortest_distances
 from piwsl_plugins.data.isolated import is_isolated
+from piwsl_plugins.data.plausibility import check_units
 from piwsl_plugins.data.progress import watched
 from piwsl_plugins.data.readers import BLOCK_SIZE, Source
 from piwsl_plugins.data.readers.ase_files import AseSource
@@ -99,6 +100,9 @@ def _scan(
     _: str, path: str, stamp: tuple[int, int] | None, settings: DataSettings, cutoff: float
 ) -> Scan:
     source = open_labelled(path, settings)
+    for finding in check_units(source):
+        if finding.unusual:  # allowed by the settings
+            _log.warning(f"{path}: {finding.reason}")
     lazy = not isinstance(source, AseSource)
     keep = not lazy and stamp is not None and stamp[0] <= MOST_IN_MEMORY
     has: dict[str, list[NDArray[np.bool_]]] = {label: [] for label in TARGETS}

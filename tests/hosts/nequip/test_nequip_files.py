@@ -481,6 +481,18 @@ def test_copies_with_another_energy_are_refused(tmp_path: Path) -> None:
         fitted(files_config(tmp_path / "twice.xyz"), {"energy": "energy"})
 
 
+def test_a_unit_that_makes_the_numbers_absurd_is_refused_with_the_likely_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = spice_file(tmp_path / "spice.hdf5")
+    labels = {"energy": "dft_total_energy", "length_unit": "angstrom"}
+    with pytest.raises(ValueError, match=r"looks like bohr; set length_unit to bohr"):
+        FileDataset(str(path), labels)
+    with caplog.at_level(logging.WARNING):
+        FileDataset(str(path), {**labels, "allow_unusual_units": True})
+    assert "times the sum of covalent radii" in caplog.text
+
+
 def test_a_file_without_usable_frames_lists_its_keys(tmp_path: Path) -> None:
     path = ani_file(tmp_path / "ani.h5", missing=dict.fromkeys(NAMES, range(4)))
     with pytest.raises(ValueError, match=r"none of its 20 frames can be used.*mp2_qz\.corr_energy"):
