@@ -53,6 +53,8 @@ def broken_file_named(where: str) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except (FileNotFoundError, PermissionError, BlockingIOError) as error:
+        raise DataError(f"{where}: cannot be opened: {error}") from error
     except _BROKEN as error:
         found = str(error).strip('"') or type(error).__name__
         raise DataError(
