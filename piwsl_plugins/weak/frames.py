@@ -106,7 +106,11 @@ def _with_usual_keys(path: Path, reference: DataSettings) -> Source:
         chosen["energy"] = next((key for key in REFERENCE if key in keys), None)
     if reference.forces is None:
         chosen["forces"] = next((key for key in REFERENCE_FORCES if key in keys), None)
-    return open_source(path, dataclasses.replace(reference, **chosen)) if chosen else source
+    settings = dataclasses.replace(reference, **chosen)
+    if isinstance(source, FrameSource):  # it has looked through the file, and not for labels yet
+        source.settings = settings
+        return source
+    return open_source(path, settings)
 
 
 def _labels(source: FrameSource, record: Record) -> dict[str, Floats]:

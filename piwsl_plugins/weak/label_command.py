@@ -238,7 +238,10 @@ def _cache(chosen: argparse.Namespace) -> Path:
 def _processes(chosen: argparse.Namespace) -> int:
     if chosen.processes is not None:
         return int(chosen.processes)
-    return 1 if chosen.device != "cpu" else len(os.sched_getaffinity(0))
+    if chosen.device != "cpu":
+        return 1
+    # the cores that this process may use, where the system tells
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tell(chosen: argparse.Namespace, report: Report) -> None:
@@ -261,6 +264,12 @@ def _tell(chosen: argparse.Namespace, report: Report) -> None:
         print(
             f"{PROGRAM}: warning: the energies correlate by {energies.correlation:.2f} alone; "
             f"{chosen.method} tells little about these frames",
+            file=sys.stderr,
+        )
+    if report.untold:
+        print(
+            f"{PROGRAM}: warning: {report.untold} frames have a charge or a multiplicity in their "
+            f"info, and {chosen.method} is not told of it; --arguments may be the place",
             file=sys.stderr,
         )
     if failed:

@@ -20,7 +20,7 @@ from piwsl_plugins.weak.cache import Cache
 from piwsl_plugins.weak.extxyz import exact_text
 from piwsl_plugins.weak.frames import Frame, Frames
 from piwsl_plugins.weak.methods import AseMethod, Method
-from piwsl_plugins.weak.states import Keys, check_names, task_of
+from piwsl_plugins.weak.states import Keys, check_names, is_charged_or_open, task_of
 from piwsl_plugins.weak.tasks import Floats, Labels, Outcome, Task
 from piwsl_plugins.weak.workers import Workers
 
@@ -73,6 +73,7 @@ class Report:
         computed: labelled now, not found in the cache.
         seconds: of one process for a frame, mean over those computed now.
         failures: name of each frame without labels, and why.
+        untold: those whose charge or multiplicity the method was not told.
         agreement: with the reference.
         written: whether the file was.
     """
@@ -82,6 +83,7 @@ class Report:
     computed: int = 0
     seconds: float = 0.0
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
+    untold: int = 0
     agreement: Agreement = dataclasses.field(default_factory=Agreement)
     written: bool = False
 
@@ -142,6 +144,8 @@ class _Labelling:
         missing = unfit = 0
         for frame, task in _watched(self.tasks(), "checking", len(self.request.frames)):
             check_names(frame, self.request.keys)
+            if not self.method.takes_state and is_charged_or_open(frame):
+                self.report.untold += 1
             why = self.method.unfit(task)
             if why:
                 unfit += 1

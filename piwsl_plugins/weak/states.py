@@ -61,6 +61,13 @@ def task_of(frame: Frame, takes_state: bool, charge: int | None, spin: int | Non
     )
 
 
+def is_charged_or_open(frame: Frame) -> bool:
+    """Whether a frame's info says that it is no neutral singlet."""
+    info = frame.atoms.info
+    usual = {"charge": 0, "multiplicity": 1, "spin": 1}
+    return any(name in info and info[name] != value for name, value in usual.items())
+
+
 def _state(frame: Frame, names: tuple[str, ...], given: int | None, option: str) -> int | None:
     """Charge or multiplicity, of the command line or of the frame's info; None if of neither."""
     said = {} if given is None else {option: given}

@@ -239,6 +239,15 @@ def test_a_method_that_says_nothing_of_the_energies_is_warned_of(
     assert "springs.Springs tells little about these frames" in capsys.readouterr().err
 
 
+def test_a_charge_that_a_method_is_not_told_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = trimers(3)
+    frames[0].info["charge"], frames[1].info["charge"] = 1, 0
+    assert label(write(tmp_path / "in.xyz", frames), tmp_path / "out.xyz") == 0
+    assert "1 frames have a charge or a multiplicity" in capsys.readouterr().err
+
+
 # --- cache, interruption, processes --------------------------------------------------------------
 
 
