@@ -1,9 +1,9 @@
-"""Neighbour lists of displaced geometries.
+"""What a structure of MACE's carries besides: weak forces, and neighbours of displaced geometries.
 
-Every training structure carries, beside MACE's own neighbour list, a second one with a skin of
-twice the longest displacement. MACE's forward pass, its average number of neighbours and its
-scaling keep using the first; a displaced geometry takes from the second exactly the pairs that
-its own neighbour list would have.
+Where terms with displacements are on, every training structure carries, beside MACE's own
+neighbour list, a second one with a skin of twice the longest displacement. MACE's forward pass,
+its average number of neighbours and its scaling keep using the first; a displaced geometry takes
+from the second exactly the pairs that its own neighbour list would have.
 """
 
 from __future__ import annotations
@@ -19,21 +19,48 @@ from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.losses import Pairs
 
 Data = dict[str, Tensor]
+WEAK = "piwsl_weak_forces"
+"""Name of the weak forces in MACE's ``Configuration`` and ``AtomicData``."""
+_ELSEWHERE = (
+    "this batch has no {}: it was made outside the PIWSL run, e.g. in a spawned data-loader "
+    "process; train with --num_workers 0"
+)
 
 
 def wrap_from_config(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Attach the neighbour list with the skin to MACE's ``AtomicData``."""
+    """Attach to MACE's ``AtomicData`` what the run's loss needs.
+
+    ``piwsl_skin=False`` among the arguments leaves the neighbour list with the skin out.
+    """
     data = wrapped(*args, **kwargs)
     active = run.active()
     if active is None:
         return data
+    config = kwargs["config"] if "config" in kwargs else args[0]
+    if active.has_weak_forces:
+        _attach_weak_forces(data, config)
+    if active.terms and kwargs.get("piwsl_skin", True):
+        cutoff = kwargs["cutoff"] if "cutoff" in kwargs else args[2]
+        _attach_pairs(data, config, cutoff + active.settings.skin)
+    return data
+
+
+def _attach_weak_forces(data: Any, config: Any) -> None:
+    known = config.properties.get(WEAK)
+    shape = (len(config.atomic_numbers), 3)
+    dtype = torch.get_default_dtype()
+    # NaN, so that a mask that is forgotten shows
+    missing = torch.full(shape, torch.nan, dtype=dtype)
+    data.piwsl_weak_forces = missing if known is None else torch.tensor(known, dtype=dtype)
+    data.piwsl_has_weak_forces = torch.tensor(known is not None)
+
+
+def _attach_pairs(data: Any, config: Any, cutoff: float) -> None:
     from mace.data.neighborhood import get_neighborhood
 
-    config = kwargs["config"] if "config" in kwargs else args[0]
-    cutoff = kwargs["cutoff"] if "cutoff" in kwargs else args[2]
     edge_index, shifts, unit_shifts, _ = get_neighborhood(
         positions=config.positions,
-        cutoff=cutoff + active.settings.skin,
+        cutoff=cutoff,
         pbc=deepcopy(config.pbc),
         cell=deepcopy(config.cell),
     )
@@ -42,7 +69,25 @@ def wrap_from_config(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     data.piwsl_edge_index = torch.tensor(edge_index, dtype=torch.long)
     data.piwsl_shifts = torch.tensor(shifts, dtype=dtype)
     data.piwsl_unit_shifts = torch.tensor(unit_shifts, dtype=dtype)
-    return data
+
+
+def weak_forces_of(batch: Any) -> tuple[Tensor, Tensor]:
+    """A batch's weak forces.
+
+    Args:
+        batch: MACE's batch, made while a run with weak forces was active.
+
+    Returns:
+        The forces, shape [n_atoms, 3], eV/angstrom, NaN where a structure has none, and which
+        structures have them, shape [n_graphs], bool.
+
+    Raises:
+        RuntimeError: the batch was made elsewhere.
+    """
+    data = batch.to_dict()
+    if WEAK not in data:
+        raise RuntimeError(_ELSEWHERE.format("weak forces"))
+    return data[WEAK], data["piwsl_has_weak_forces"]
 
 
 def tensors_of(batch: Any) -> Data:
@@ -56,10 +101,7 @@ def tensors_of(batch: Any) -> Data:
     """
     data: Data = dict(batch.to_dict())
     if "piwsl_edge_index" not in data:
-        raise RuntimeError(
-            "this batch has no neighbour list with a skin: it was made outside the PIWSL run, "
-            "e.g. in a spawned data-loader process; train with --num_workers 0"
-        )
+        raise RuntimeError(_ELSEWHERE.format("neighbour list with a skin"))
     return data
 
 

@@ -1,9 +1,11 @@
-"""Labels that MACE reads: missing ones get no weight, bad ones are named before training."""
+"""Labels that MACE reads through ASE: missing ones get no weight, bad ones are named."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -11,19 +13,35 @@ import ase.io
 import numpy as np
 from tqdm import tqdm
 
-from piwsl_plugins.data.checks import Frame, check_labels, label_keys
+from piwsl_plugins.data.checks import MAX_NAMED, Frame, check_labels, label_keys
+from piwsl_plugins.data.readers import DataError, Source
 from piwsl_plugins.hosts.mace import run
+from piwsl_plugins.hosts.mace.frames import Translation, block_of
+from piwsl_plugins.hosts.mace.reading import Head, has_label, open_checked, read_at_once, remember
+from piwsl_plugins.hosts.mace.sources import kind_of, needs_reader
 
 LABELS = ("energy", "forces", "stress", "virials", "dipole")
 
 
 def wrap_load_from_xyz(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Check what MACE has read from a file that ASE reads, and mask what is not there."""
+    """Check what MACE has read from a file that ASE reads, and mask what is not there.
+
+    Where units, weak forces, differences or sums of columns were asked for, or keys that ASE
+    moves to a calculator, our reader reads instead.
+    """
     active = run.active()
-    if active is None or kwargs.get("no_data_ok", False):
+    bound = inspect.signature(wrapped).bind(*args, **kwargs)
+    bound.apply_defaults()
+    call = bound.arguments
+    if active is None or call["no_data_ok"]:
         return wrapped(*args, **kwargs)
-    path = str(kwargs["file_path"] if "file_path" in kwargs else args[0])
-    keys = kwargs["key_specification"] if "key_specification" in kwargs else args[1]
+    head = active.head(call["head_name"])
+    path, keys = str(call["file_path"]), call["key_specification"]
+    with run.plain_errors():
+        source = _open(head, path, call)
+        alone = head.E0s is not None and head.E0s.strip().lower() == "isolated"
+        if head.name != "pt_head" and (alone or needs_reader(head.settings(keys), source)):
+            return _read(head, source, call)
     try:
         energies, configs = wrapped(*args, **kwargs)
     except ValueError as error:
@@ -32,8 +50,32 @@ def wrap_load_from_xyz(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -
         with run.plain_errors():
             raise _no_energies(FrameNames(path, 0), keys) from error
     with run.plain_errors():
-        _accept(active, path, keys, configs, bool(kwargs.get("extract_atomic_energies")))
+        _accept(head, path, keys, configs, training=bool(call["extract_atomic_energies"]))
+        _check_isolated_atoms(path, keys, energies)
     return energies, configs
+
+
+def _open(head: Head, path: str, call: dict[str, Any]) -> Source:
+    if not Path(path).exists():
+        raise DataError(f"{path}: there is no such file")
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(f"{path}: not a format that can be read")
+    training = bool(call["extract_atomic_energies"])
+    return open_checked(head, path, kind, call["key_specification"], training=training)
+
+
+def _read(head: Head, source: Source, call: dict[str, Any]) -> Any:
+    training = bool(call["extract_atomic_energies"])
+    translation = Translation(call["key_specification"], call["config_type_weights"], head.name)
+    configs = read_at_once(
+        head,
+        source,
+        translation,
+        training=training,
+        keep_isolated=bool(call["keep_isolated_atoms"]) or not training,
+    )
+    return (head.isolated.energies() if training else {}), configs
 
 
 def _no_energies(names: FrameNames, keys: Any) -> ValueError:
@@ -44,30 +86,61 @@ def _no_energies(names: FrameNames, keys: Any) -> ValueError:
     )
 
 
-def _accept(active: run.Run, path: str, keys: Any, configs: list[Any], training: bool) -> None:
-    for config in configs:
+def _mask(configs: list[Any], names: FrameNames) -> None:
+    """Give labels that are not there no weight."""
+    nan: list[int] = []
+    for number, config in enumerate(configs):
         for label in LABELS:
+            value = config.properties.get(label)
+            if value is not None and np.isnan(np.asarray(value, dtype=float)).all():
+                nan.append(number)
+                config.properties[label] = value = None
             # MACE stores None with weight 1 where ASE found no result, and trains on zeros
-            if config.properties.get(label) is None and label in config.property_weights:
+            if value is None and label in config.property_weights:
                 config.property_weights[label] = 0.0
-    names = FrameNames(path, len(configs))
+    if nan:
+        named = ", ".join(names[number] for number in nan[:MAX_NAMED])
+        more = f" and {len(nan) - MAX_NAMED} more" if len(nan) > MAX_NAMED else ""
+        logging.warning(f"PIWSL: labels that are NaN count as missing: {named}{more}")
+
+
+def _accept(head: Head, path: str, keys: Any, configs: list[Any], *, training: bool) -> None:
+    active, names = head.run, FrameNames(path, len(configs))
+    _mask(configs, names)
     counts = check_labels(_frames(configs, names))
+    for place, config in enumerate(configs):
+        block = block_of(config, place)
+        remember(config, path, int(head.scan.add(block, names.__getitem__)[0]))
     if not training:
         return
     if counts.energies == 0:
         raise _no_energies(names, keys)
-    active.check_average_energies(path, counts)
     active.counts.add(counts)
     logging.info(
         f"PIWSL: {path}: {counts.frames} training frames, {counts.energies} with energies, "
         f"{counts.forces} with forces; a missing label has no weight"
     )
-    if not active.settings.allow_large_displacement:
+    if active.checks_displacement:
         active.check_displacement(_frames(configs, names))
 
 
+def _check_isolated_atoms(path: str, keys: Any, energies: dict[int, float]) -> None:
+    """Refuse isolated atoms without an energy, for which MACE takes zero."""
+    if 0.0 not in energies.values():
+        return
+    key = keys.info_keys["energy"]
+    for place, atoms in enumerate(FrameNames(path, 0).read()):
+        lone = len(atoms) == 1 and atoms.info.get("config_type") == "IsolatedAtom"
+        if lone and key not in atoms.info:
+            raise ValueError(
+                f"{path}, frame {place}: this isolated atom of {atoms.symbols[0]} has no energy "
+                f"under --energy_key {key!r}, and MACE would take zero; give it one, or remove it "
+                "and give --E0s"
+            )
+
+
 def check_dataset(active: run.Run, dataset: Any) -> None:
-    """Check training items that MACE did not read through ASE (HDF5, LMDB).
+    """Check training items that MACE read in its own way (its HDF5, LMDB).
 
     Args:
         active: the run.
@@ -95,7 +168,7 @@ def check_dataset(active: run.Run, dataset: Any) -> None:
             )
 
     active.counts.add(check_labels(frames()))
-    if not active.settings.allow_large_displacement:
+    if active.checks_displacement:
         active.check_displacement(frames())
 
 
@@ -137,7 +210,10 @@ class _LazyName:
 
 def _frames(configs: list[Any], names: FrameNames) -> Iterator[Frame]:
     for number, config in enumerate(configs):
-        weights = config.property_weights
+        energy, forces, stress = (
+            config.properties[label] if has_label(config, label) else None
+            for label in ("energy", "forces", "stress")
+        )
         yield Frame(
             _LazyName(names, number),  # type: ignore[arg-type]
             ase.Atoms(
@@ -146,7 +222,7 @@ def _frames(configs: list[Any], names: FrameNames) -> Iterator[Frame]:
                 cell=config.cell,
                 pbc=config.pbc,
             ),
-            config.properties.get("energy") if weights.get("energy", 0.0) > 0 else None,
-            config.properties.get("forces") if weights.get("forces", 0.0) > 0 else None,
-            config.properties.get("stress") if weights.get("stress", 0.0) > 0 else None,
+            energy,
+            forces,
+            stress,
         )

@@ -18,10 +18,17 @@ from piwsl_plugins.hosts.mace.geometry import (
     selected,
     stacked_batch,
     tensors_of,
+    weak_forces_of,
 )
+from piwsl_plugins.hosts.mace.masks import without_missing_labels
 from piwsl_plugins.hosts.radii import covalent_radii_of
-from piwsl_plugins.losses import Structures, step_generator, step_penalties
-from piwsl_plugins.settings import PiwslSettings
+from piwsl_plugins.losses import (
+    Structures,
+    step_generator,
+    step_penalties,
+    weak_force_penalties,
+)
+from piwsl_plugins.settings import WEAK_FORCES, PiwslSettings
 
 
 def interaction_energy(output: dict[str, Tensor]) -> Tensor:
@@ -108,14 +115,15 @@ class Progress:
 class PiwslLoss(torch.nn.Module):
     """A loss of MACE plus the PIWSL terms; in evaluation, the loss of MACE alone.
 
-    L = L_base + w_T mean l(R_T/N) + w_C mean l(R_C/N), each structure weighted by its
-    ``config_weight`` as in MACE's own losses.
+    L = L_base + w_T mean l(R_T/N) + w_C mean l(R_C/N) + ..., each structure weighted by its
+    ``config_weight`` as in MACE's own losses; a missing label adds nothing to L_base.
 
     Args:
         base: MACE's loss.
-        terms: terms that are on.
+        terms: terms with displacements that are on.
         settings: their settings; weights left out follow the base loss's energy weight.
         progress: shared by the losses of both stages.
+        weak_forces: whether structures may have forces of a cheaper method.
     """
 
     def __init__(
@@ -124,13 +132,15 @@ class PiwslLoss(torch.nn.Module):
         terms: tuple[str, ...],
         settings: PiwslSettings,
         progress: Progress,
+        weak_forces: bool = False,
     ) -> None:
         super().__init__()
         self.base = base
         self.terms = terms
         self.settings = settings
         energy_weight = float(cast(Tensor, base.energy_weight))
-        self.weights = {term: settings.weight(term, energy_weight) for term in terms}
+        weighted = (*terms, WEAK_FORCES) if weak_forces else terms
+        self.weights = {term: settings.weight(term, energy_weight) for term in weighted}
         self._progress = progress
 
     def forward(self, ref: Any, pred: dict[str, Tensor], ddp: bool | None = None) -> Tensor:
@@ -147,7 +157,8 @@ class PiwslLoss(torch.nn.Module):
         Raises:
             RuntimeError: called before the model was bound.
         """
-        loss: Tensor = self.base(ref=ref, pred=pred, ddp=ddp)
+        complete = without_missing_labels(self.base, ref, pred)
+        loss: Tensor = self.base(ref=complete, pred=pred, ddp=ddp)
         progress = self._progress
         model = progress.model
         if model is None:
@@ -157,18 +168,38 @@ class PiwslLoss(torch.nn.Module):
             return loss
         step, progress.step = progress.step, progress.step + 1
         progress.values = {"base_loss": loss.detach()}
-        factor = self.settings.schedule(step)
-        if factor == 0.0:
-            return loss
         from mace.modules.loss import reduce_loss
 
-        for term, penalties in self._penalties(model, ref, pred, step).items():
+        for term, (factor, penalties) in self._added(model, ref, pred, step).items():
             mean = reduce_loss(ref.weight * penalties, ddp)
             weight = factor * self.weights[term]
             loss = loss + weight * mean
             progress.values[f"piwsl_{term}"] = mean.detach()
             progress.values[f"piwsl_{term}_weight"] = weight
         return loss
+
+    def _added(
+        self, model: torch.nn.Module, ref: Any, pred: dict[str, Tensor], step: int
+    ) -> dict[str, tuple[float, Tensor]]:
+        """The terms of this step: a factor on each weight, and the structures' penalties."""
+        added: dict[str, tuple[float, Tensor]] = {}
+        factor = self.settings.schedule(step)
+        if self.terms and factor > 0.0:
+            penalties = self._penalties(model, ref, pred, step)
+            added |= {term: (factor, values) for term, values in penalties.items()}
+        factor = self.settings.weak_forces_schedule(step)
+        if WEAK_FORCES in self.weights and factor > 0.0:
+            weak_forces, known = weak_forces_of(ref)
+            values = weak_force_penalties(
+                pred["forces"],
+                weak_forces,
+                ref.batch,
+                ref.num_graphs,
+                has_weak_forces=known,
+                penalty=self.settings.weak_forces_penalty,
+            )
+            added[WEAK_FORCES] = (factor, values)
+        return added
 
     def _penalties(
         self, model: torch.nn.Module, ref: Any, pred: dict[str, Tensor], step: int

@@ -10,22 +10,18 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import wrapt
-
+from piwsl_plugins.data.blocks import Block
 from piwsl_plugins.data.checks import Counts, Frame, check_displacement
 from piwsl_plugins.hosts import errors
 from piwsl_plugins.hosts.mace import flags, seams
+from piwsl_plugins.hosts.mace.combinations import check_combination, notes
 from piwsl_plugins.settings import MaceSettings
 
 if TYPE_CHECKING:
     from piwsl_plugins.hosts.mace.loss import PiwslLoss, Progress
+    from piwsl_plugins.hosts.mace.reading import Head
+    from piwsl_plugins.hosts.mace.scan import Scan
 
-DIPOLE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
-IGNORES_FRAME_WEIGHTS = {
-    "huber": ("energy", "forces", "stress"),
-    "l1l2energyforces": ("forces",),
-}
-"""MACE's losses that count a missing label as zero, whatever its weight, and in which terms."""
 LEARNS = 100.0
 """Energy weight below which a run on energies alone hardly moves."""
 
@@ -35,7 +31,14 @@ _active: Run | None = None
 
 
 class Run:
-    """What is known of the current run between MACE's arguments and its training loop."""
+    """What is known of the current run between MACE's arguments and its training loop.
+
+    Attributes:
+        training: whether MACE is in its training loop.
+        counts: labels of the training frames.
+        weak_frames: training frames with weak forces.
+        names: names of the labels in the training files.
+    """
 
     def __init__(self, args: argparse.Namespace, settings: MaceSettings) -> None:
         from piwsl_plugins.hosts.mace.loss import Progress
@@ -44,16 +47,30 @@ class Run:
         self.settings = settings
         self.loss = str(args.loss)
         self.terms = flags.LOSSES[self.loss]
-        # MACE stores the mean and spread that it computes under the same names, later
-        self.statistics_given = args.mean is not None and args.std is not None
+        self.has_weak_forces = args.piwsl_weak_forces_key is not None
+        self.training = False
         self.counts = Counts()
+        self.weak_frames = 0
+        self.names: set[str] = set()
         self.progress: Progress = Progress()
+        self._heads: dict[str, Head] = {}
+
+    def head(self, name: str) -> Head:
+        """What is known of one of MACE's heads."""
+        from piwsl_plugins.hosts.mace.reading import Head
+
+        return self._heads.setdefault(name, Head(self, name))
 
     def wrap(self, base: Any) -> PiwslLoss:
         """Add the terms to one of MACE's loss modules."""
         from piwsl_plugins.hosts.mace.loss import PiwslLoss
 
-        return PiwslLoss(base, self.terms, self.settings, self.progress)
+        return PiwslLoss(base, self.terms, self.settings, self.progress, self.has_weak_forces)
+
+    @property
+    def checks_displacement(self) -> bool:
+        """Whether displacements are checked against the shortest distance."""
+        return bool(self.terms) and not self.settings.allow_large_displacement
 
     def check_displacement(self, frames: Iterable[Frame]) -> None:
         """Refuse displacements beyond half the shortest interatomic distance."""
@@ -64,54 +81,35 @@ class Run:
             f"--{flags.PREFIX}allow_large_displacement",
         )
 
-    def check_average_energies(self, path: str, counts: Counts) -> None:
-        """Refuse a least-squares fit of atomic energies to frames without energies."""
-        if counts.energies < counts.frames and str(self.args.E0s).lower() == "average":
-            raise ValueError(
-                f"{path}: {counts.frames - counts.energies} of {counts.frames} frames have no "
-                "energy, which --E0s average would count as zero; give the atoms' energies, e.g. "
-                '--E0s "{1: -13.6, 8: -2041.8}"'
-            )
+    def look_at_distances(self, scan: Scan, block: Block) -> None:
+        """The same, for frames that are read block by block, once all were seen."""
+        if self.checks_displacement:
+            scan.look_at_distances(block, 2.0 * self.settings.longest_displacement)
 
     def check_statistics(self) -> None:
-        """Refuse settings under which MACE would take a missing label for a zero.
+        """Refuse settings that the labels of the training frames do not serve.
 
         Raises:
-            ValueError: names the option, the frames without the label and what to do.
+            ValueError: names the option, what the frames lack and what to do.
         """
-        args, counts, given = self.args, self.counts, self.statistics_given
-        without = {
-            "energies": counts.frames - counts.energies,
-            "forces": counts.frames - counts.forces,
-        }
-        if args.scaling == "rms_forces_scaling" and without["forces"] and not given:
+        args, counts = self.args, self.counts
+        given = args.mean is not None and args.std is not None
+        if args.scaling == "rms_forces_scaling" and not counts.forces and not given:
             raise ValueError(
                 "--scaling rms_forces_scaling (MACE's default) takes the root mean square of the "
-                f"reference forces, and {without['forces']} of {counts.frames} training frames "
-                "have none, which MACE would count as zero forces; use --scaling std_scaling"
+                f"reference forces, and {counts.frames} of {counts.frames} training frames have "
+                "none; use --scaling std_scaling"
             )
-        if args.scaling != "no_scaling" and without["energies"] and not given:
-            raise ValueError(
-                f"--scaling {args.scaling} needs every energy, and {without['energies']} of "
-                f"{counts.frames} training frames have none, which MACE would count as zero; "
-                "use --scaling no_scaling --mean 0, or give --mean and --std"
-            )
-        missing = {
-            "energy": without["energies"],
-            "forces": without["forces"],
-            "stress": counts.frames - counts.stresses,
-        }
-        for label in IGNORES_FRAME_WEIGHTS.get(args.loss, ()):
-            if missing[label] and getattr(args, f"{label}_weight") > 0:
-                raise ValueError(
-                    f"the base loss {args.loss!r} counts missing {label} as zero, and "
-                    f"{missing[label]} of {counts.frames} training frames have no {label}; use "
-                    f"--piwsl_base_loss weighted or universal, or --{label}_weight 0"
-                )
         if self.settings.anchor == "label_and_forces" and not counts.forces:
             raise ValueError(
                 "--piwsl_anchor label_and_forces acts on structures with reference forces, and "
                 "no training frame has any; use --piwsl_anchor label"
+            )
+        if self.has_weak_forces and not self.weak_frames:
+            raise ValueError(
+                f"--{flags.PREFIX}weak_forces_key {args.piwsl_weak_forces_key!r}: no training "
+                "frame has such forces; the keys in the training files are "
+                + (", ".join(sorted(self.names)) or "none")
             )
 
 
@@ -134,13 +132,13 @@ def wrap_check_args(wrapped: Callable[..., Any], args: argparse.Namespace) -> An
     with plain_errors():
         seams.verify()
         settings = flags.settings_from(args)
-        _check_combination(args, settings)
+        check_combination(args, settings)
         _active = Run(args, settings)
         # from here on every choice that MACE makes by the loss's name is the base loss's
         args.loss = settings.base_loss
     args, messages = wrapped(args)
     _active.args = args
-    return args, [*messages, *((f"PIWSL: {note}", logging.INFO) for note in _notes(_active))]
+    return args, [*messages, *((f"PIWSL: {note}", logging.INFO) for note in notes(_active))]
 
 
 def wrap_get_loss_fn(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -178,98 +176,48 @@ def wrap_train(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Bind the loss to its model and let the logger see each term."""
     if _active is None:
         return wrapped(*args, **kwargs)
-    from piwsl_plugins.hosts.mace.labels import check_dataset
-    from piwsl_plugins.hosts.mace.loss import PiwslLoss
+    from piwsl_plugins.hosts.mace.term_logger import TermLogger
 
     call = inspect.signature(wrapped).bind(*args, **kwargs)
-    arguments = call.arguments
+    arguments, progress = call.arguments, _active.progress
+    with plain_errors():
+        _check_losses(arguments)
+        _check_items(_active, arguments["train_loader"].dataset.datasets)
+    first_step = arguments["start_epoch"] * len(arguments["train_loader"])
+    model = arguments["model"]
+    with plain_errors():
+        progress.bind(model, _active.terms, step=first_step, rank=arguments.get("rank") or 0)
+    if _active.args.piwsl_low_energy_key:
+        # travels with the saved model, so that nobody takes a difference for an energy
+        model.piwsl_difference_to = str(_active.args.piwsl_low_energy_key)
+    if not _active.args.lbfgs:  # whose step has many values of each term
+        arguments["logger"] = TermLogger(arguments["logger"], progress)
+    _active.training = True
+    try:
+        return wrapped(*call.args, **call.kwargs)
+    finally:
+        _active.training = False
+
+
+def _check_losses(arguments: dict[str, Any]) -> None:
+    from piwsl_plugins.hosts.mace.loss import PiwslLoss
+
     stage_two = arguments.get("swa")
     losses = [arguments["loss_fn"]] + ([stage_two.loss_fn] if stage_two is not None else [])
-    with plain_errors():
-        if not all(isinstance(loss, PiwslLoss) for loss in losses):
-            raise errors.SeamError(
-                "mace.tools.train was given a loss without the PIWSL terms; report this to "
-                "piwsl-plugins"
-            )
-        for part in arguments["train_loader"].dataset.datasets:
-            if not isinstance(part, list):  # lists come from files that were checked when read
-                check_dataset(_active, part)
-        _active.check_statistics()
-    progress = _active.progress
-    first_step = arguments["start_epoch"] * len(arguments["train_loader"])
-    with plain_errors():
-        progress.bind(
-            arguments["model"], _active.terms, step=first_step, rank=arguments.get("rank") or 0
+    if not all(isinstance(loss, PiwslLoss) for loss in losses):
+        raise errors.SeamError(
+            "mace.tools.train was given a loss without the PIWSL terms; report this to "
+            "piwsl-plugins"
         )
-    arguments["logger"] = TermLogger(arguments["logger"], progress)
-    return wrapped(*call.args, **call.kwargs)
 
 
-class TermLogger(wrapt.ObjectProxy[Any]):
-    """MACE's results logger, which also writes the value of each term.
+def _check_items(active: Run, datasets: Iterable[Any]) -> None:
+    from piwsl_plugins.hosts.mace.frames import LazyDataset
+    from piwsl_plugins.hosts.mace.labels import check_dataset
 
-    A training record gains the step's ``base_loss``, ``piwsl_<term>`` (the unweighted mean) and
-    ``piwsl_<term>_weight``; a validation record gains their means over the epoch's steps, under
-    names that start with ``train_``.
-    """
-
-    def __init__(self, logger: Any, progress: Progress) -> None:
-        super().__init__(logger)
-        self._self_progress = progress
-        self._self_sums: dict[str, list[float]] = {}
-
-    def log(self, record: dict[str, Any]) -> None:
-        """Write one record."""
-        if record.get("mode") == "opt":
-            values = {name: float(value) for name, value in self._self_progress.values.items()}
-            record.update(values)
-            for name, value in values.items():
-                self._self_sums.setdefault(name, []).append(value)
-        elif self._self_sums:
-            means = {name: sum(all_) / len(all_) for name, all_ in self._self_sums.items()}
-            self._self_sums = {}
-            record.update({f"train_{name}": value for name, value in means.items()})
-            text = ", ".join(f"{name}={value:.6g}" for name, value in means.items())
-            logging.info(f"Epoch {record['epoch']}: PIWSL, mean over training steps: {text}")
-        self.__wrapped__.log(record)
-
-
-def _check_combination(args: argparse.Namespace, settings: MaceSettings) -> None:
-    if args.model in DIPOLE_MODELS:
-        raise ValueError(
-            f"--loss {args.loss} needs a model that gives an energy, got --model {args.model}"
-        )
-    has_dipole_loss = settings.base_loss == "energy_forces_dipole"
-    if (args.model == "EnergyDipolesMACE") != has_dipole_loss and args.model != "PolarMACE":
-        raise ValueError(
-            f"--piwsl_base_loss {settings.base_loss} does not go with --model {args.model}: "
-            "EnergyDipolesMACE is trained with energy_forces_dipole, other models with another loss"
-        )
-    if args.lbfgs:
-        raise ValueError(
-            f"--lbfgs calls the loss many times within one step and shuffles the batches in each "
-            f"call, so that --loss {args.loss}, which draws displacements anew for each batch, "
-            f"has no fixed value to minimise; use --optimizer adam, or --loss {settings.base_loss}"
-        )
-    if not args.compute_forces:
-        raise ValueError(f"--loss {args.loss} needs forces, got --compute_forces False")
-
-
-def _notes(run: Run) -> list[str]:
-    """What the user should know of this run before it starts."""
-    settings, args = run.settings, run.args
-    kind = f", order {settings.order}" + (
-        f" ({settings.second_order})" if settings.order == 2 else ""
-    )
-    if run.terms == ("curvature",):
-        kind = ""
-    notes = [
-        f"--loss {run.loss}: terms {', '.join(run.terms)}{kind}, displacements "
-        f"{settings.displacement} up to {settings.longest_displacement:g} angstrom, beside "
-        f"MACE's {settings.base_loss!r}; validation uses {settings.base_loss!r} alone"
-    ]
-    if settings.base_loss == "ef":
-        notes.append("MACE's loss 'ef' has energy and forces weight 1, whatever the flags say")
-    if args.multiheads_finetuning and args.foundation_model is not None:
-        notes.append("--multiheads_finetuning makes MACE's base loss 'universal'")
-    return notes
+    for dataset in datasets:
+        for part in getattr(dataset, "datasets", [dataset]):
+            # the frames of lists and of our own datasets were checked when they were read
+            if not isinstance(part, (list, LazyDataset)):
+                check_dataset(active, part)
+    active.check_statistics()

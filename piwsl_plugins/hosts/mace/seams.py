@@ -33,6 +33,7 @@ class Seam:
         parameters: parameters that the wrapper relies on.
         wrapper: ``module:function`` of the wrapper, imported when it is first called.
         reexported_by: modules that import the symbol by name.
+        table: dictionary in the first of these that holds the symbol, if there is one.
     """
 
     module: str
@@ -40,6 +41,17 @@ class Seam:
     parameters: tuple[str, ...]
     wrapper: str
     reexported_by: tuple[str, ...] = ()
+    table: str = ""
+
+    def bound(self) -> list[Any]:
+        """What the importers that are there have in its place."""
+        importers = [sys.modules[name] for name in self.reexported_by if name in sys.modules]
+        found = [getattr(module, self.name) for module in importers if hasattr(module, self.name)]
+        if self.table and importers:
+            table = getattr(importers[0], self.table, {})
+            name = self.name.rpartition(".")[2]
+            found += [value for value in table.values() if getattr(value, "__name__", "") == name]
+        return found
 
 
 _ADAPTER = "piwsl_plugins.hosts.mace"
@@ -92,9 +104,95 @@ SEAMS = (
         f"{_ADAPTER}.run:wrap_train",
         ("mace.tools",),
     ),
+    Seam(
+        "mace.tools.multihead_tools",
+        "dict_head_to_dataclass",
+        ("head", "head_name", "args"),
+        f"{_ADAPTER}.heads:wrap_dict_head_to_dataclass",
+        ("mace.cli.run_train", "__main__"),
+    ),
+    Seam(
+        "mace.tools.scripts_utils",
+        "check_path_ase_read",
+        ("filename",),
+        f"{_ADAPTER}.heads:wrap_check_path_ase_read",
+        ("mace.tools.run_train_utils", "mace.cli.run_train", "__main__"),
+    ),
+    Seam(
+        "mace.tools.scripts_utils",
+        "get_dataset_from_xyz",
+        (
+            "work_dir",
+            "train_path",
+            "valid_path",
+            "valid_fraction",
+            "key_specification",
+            "config_type_weights",
+            "test_path",
+            "seed",
+            "keep_isolated_atoms",
+            "head_name",
+            "no_data_ok",
+            "prefix",
+        ),
+        f"{_ADAPTER}.heads:wrap_get_dataset_from_xyz",
+        ("mace.tools.multihead_tools", "mace.cli.run_train", "__main__"),
+    ),
+    Seam(
+        "mace.tools.run_train_utils",
+        "load_dataset_for_path",
+        ("file_path", "r_max", "z_table", "heads", "head_config", "collection"),
+        f"{_ADAPTER}.heads:wrap_load_dataset_for_path",
+        ("mace.cli.run_train", "__main__"),
+    ),
+    Seam(
+        "mace.data.utils",
+        "compute_average_E0s",
+        ("collections_train", "z_table"),
+        f"{_ADAPTER}.atomic_energies:wrap_compute_average_E0s",
+        ("mace.data",),
+    ),
+    Seam(
+        "mace.tools.scripts_utils",
+        "get_atomic_energies",
+        ("E0s", "train_collection", "z_table"),
+        f"{_ADAPTER}.atomic_energies:wrap_get_atomic_energies",
+        ("mace.cli.run_train", "__main__"),
+    ),
+    Seam(
+        "mace.modules.utils",
+        "compute_mean_std_atomic_inter_energy",
+        ("data_loader", "atomic_energies"),
+        f"{_ADAPTER}.statistics:wrap_std_scaling",
+        ("mace.modules",),
+        "scaling_classes",
+    ),
+    Seam(
+        "mace.modules.utils",
+        "compute_mean_rms_energy_forces",
+        ("data_loader", "atomic_energies"),
+        f"{_ADAPTER}.statistics:wrap_rms_scaling",
+        ("mace.modules",),
+        "scaling_classes",
+    ),
+    Seam(
+        "mace.tools.train",
+        "MACELoss.update",
+        ("batch", "output"),
+        f"{_ADAPTER}.metrics:wrap_update",
+    ),
+    Seam(
+        "mace.cli.visualise_train",
+        "plot_epoch_dependence",
+        ("data", "labels"),
+        f"{_ADAPTER}.metrics:wrap_plot_epoch_dependence",
+    ),
 )
 """Used beside these, unwrapped: ``mace.modules.loss.reduce_loss``,
-``mace.data.neighborhood.get_neighborhood`` and the output keys of MACE's models."""
+``mace.data.neighborhood.get_neighborhood``, ``mace.data.random_train_valid_split``,
+``mace.tools.scripts_utils.SubsetCollection`` and ``get_config_type_weights``,
+``mace.tools.utils.filter_nonzero_weight``, ``mace.data.Configuration`` and the output keys of
+MACE's models."""
 
 
 def install() -> None:
@@ -131,9 +229,7 @@ def verify() -> None:
             raise SeamError(
                 f"{where} has lost the parameters {sorted(missing)}; report this to piwsl-plugins."
             )
-        importers = [sys.modules[name] for name in seam.reexported_by if name in sys.modules]
-        bound = [function] + [getattr(module, seam.name, function) for module in importers]
-        if not all(_is_wrapped(candidate) for candidate in bound):
+        if not all(_is_wrapped(candidate) for candidate in (function, *seam.bound())):
             raise SeamError(
                 f"{where} was imported before the PIWSL hooks were in place. Start the training "
                 "as `piwsl mace-train ...`, or import torch before mace."

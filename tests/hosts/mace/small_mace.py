@@ -54,7 +54,8 @@ def make_items(
     Args:
         frames: structures.
         r_max: cutoff, angstrom.
-        labels: per frame, any of ``energy`` and ``forces``; an absent one has weight 0.
+        labels: per frame, any of ``energy``, ``forces`` and ``weak_forces``; an absent one has
+            weight 0.
         elements: atomic numbers of the model's elements.
     """
     from mace.data import AtomicData, Configuration
@@ -68,7 +69,7 @@ def make_items(
         config = Configuration(
             atomic_numbers=atoms.numbers,
             positions=atoms.positions,
-            properties=known,
+            properties={**known, "piwsl_weak_forces": given.get("weak_forces")},
             property_weights={k: 0.0 if v is None else 1.0 for k, v in known.items()},
             cell=np.array(atoms.cell),
             pbc=tuple(bool(p) for p in atoms.pbc),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import warnings
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import torch
 import torch.multiprocessing
 from processes import end_process_of_group
-from small_mace import make_batch, make_model, molecules
+from small_mace import arguments, make_batch, make_model, molecules
 from torch.nn.parallel import DistributedDataParallel
 
 from piwsl_plugins.hosts.mace import run, seams
@@ -33,7 +32,7 @@ def one_step(frames: list[Any], labels: list[dict[str, Any]], *, rank: int, para
     """Loss and gradients of one training step of the adapter."""
     from mace.modules import WeightedEnergyForcesLoss
 
-    args = argparse.Namespace(loss="piwsl", E0s=None, mean=None, std=None)
+    args = arguments("--loss", "piwsl", "--piwsl_weak_forces_key", "weak")
     active = run.Run(args, MaceSettings(anchor="label_and_forces", batch_fraction=1.0))
     run._active = active
     batch = make_batch(frames, labels=labels)
@@ -73,6 +72,7 @@ def test_two_processes_train_as_one(
         {"energy": -1000.0 * number, "forces": np.full((len(atoms), 3), 0.1)}
         for number, atoms in enumerate(molecules())
     ]
+    labels[0]["weak_forces"] = np.full((len(molecules()[0]), 3), 0.2)
     if not forces_on_second_rank:
         labels[1] = {"energy": labels[1]["energy"]}
     torch.multiprocessing.spawn(worker, (str(tmp_path), labels), nprocs=PROCESSES)

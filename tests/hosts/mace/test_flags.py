@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from small_mace import arguments
 
+from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.hosts.mace import flags
 from piwsl_plugins.settings import MaceSettings
 
@@ -46,18 +47,39 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
         "tolerance": "12.0",
         "huber_delta": "0.5",
         "warmup": "10",
+        "fade": "20",
         "every": "3",
+        "weak_forces_weight": "7.0",
+        "weak_forces_penalty": "length",
+        "weak_forces_fade": "30",
         "seed": "5",
         "allow_large_displacement": None,
     }[field.name]
     words = [f"--piwsl_{field.name}"] + ([changed] if changed is not None else [])
     if field.name == "huber_delta":
         words += ["--piwsl_penalty", "huber"]
+    if field.name.startswith("weak_forces"):
+        words += ["--piwsl_weak_forces_key", "gfn2_forces"]
     loss = "piwsl_curvature" if field.name == "curvature_weight" else "piwsl"
     settings = flags.settings_from(arguments("--loss", loss, *words))
     found = getattr(settings, field.name)
     assert found != field.default
     assert str(found) == (changed if changed is not None else "True")
+
+
+def test_every_data_setting_is_a_flag_and_the_units_have_short_names() -> None:
+    words = ["--piwsl_energy_unit", "hartree", "--piwsl_weak_forces_key", "weak"]
+    args = arguments("--loss", "piwsl", *words, "--length_unit", "bohr")
+    assert (args.piwsl_energy_unit, args.piwsl_length_unit) == ("hartree", "bohr")
+    assert args.piwsl_weak_forces_key == "weak"
+    assert arguments("--loss", "piwsl", "--energy_unit", "meV").piwsl_energy_unit == "meV"
+    known = {field.name for field in dataclasses.fields(DataSettings)}
+    assert known - set(flags.DATA_FLAGS.values()) == {"energy", "forces", "stress"}
+    assert flags.changed_flags(args) == [
+        "--piwsl_energy_unit",
+        "--piwsl_length_unit",
+        "--piwsl_weak_forces_key",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +97,8 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
         (["--loss", "piwsl_curvature", "--piwsl_tolerance", "3"], r"tolerance 3\.0 acts on the"),
         (["--piwsl_curvature_weight", "1"], r"choose a loss with it: piwsl_curvature$"),
         (["--piwsl_huber_delta", "1"], r"only read with --piwsl_penalty huber"),
+        (["--piwsl_weak_forces_fade", "9"], r"none are read; name .* --piwsl_weak_forces_key"),
+        (["--piwsl_weak_forces_unit", "eV/nm"], r"only read with --piwsl_weak_forces_key"),
     ],
 )
 def test_a_value_out_of_range_or_never_read_is_an_error(words: list[str], expected: str) -> None:
@@ -88,6 +112,8 @@ def test_a_value_out_of_range_or_never_read_is_an_error(words: list[str], expect
         ("piwsl_taylor", ["--piwsl_conservative_weight", "1"], "has no conservative term"),
         ("piwsl_conservative", ["--piwsl_taylor_weight", "1"], "has no taylor term"),
         ("piwsl_conservative", ["--piwsl_anchor", "label"], "acts on the Taylor term"),
+        ("piwsl_supervised", ["--piwsl_every", "3"], "every 3 acts on the terms with displacement"),
+        ("piwsl_supervised", ["--piwsl_taylor_weight", "1"], "has no taylor term"),
     ],
 )
 def test_a_flag_of_the_other_term_is_an_error(loss: str, words: list[str], expected: str) -> None:
@@ -96,6 +122,12 @@ def test_a_flag_of_the_other_term_is_an_error(loss: str, words: list[str], expec
 
 
 def test_an_unknown_flag_or_choice_is_maces_own_error() -> None:
-    for words in (["--piwsl_oder", "1"], ["--piwsl_order", "3"], ["--loss", "piwsl_tailor"]):
+    wrong = (
+        ["--piwsl_oder", "1"],
+        ["--piwsl_order", "3"],
+        ["--loss", "piwsl_tailor"],
+        ["--energy_unit", "Hartrees"],
+    )
+    for words in wrong:
         with pytest.raises(SystemExit):
             arguments("--loss", "piwsl", *words)

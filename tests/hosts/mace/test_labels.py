@@ -76,16 +76,37 @@ def test_partial_labels_are_counted_and_kept(start: Start, tmp_path: Path) -> No
     assert [config.property_weights["forces"] for config in configs] == [1.0, 0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_energy_that_is_no_number_is_named(start: Start, tmp_path: Path, value: float) -> None:
+def test_an_infinite_energy_is_named(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "bad.xyz"
     frames = write(path)
-    frames[2].info["REF_energy"] = value
+    frames[2].info["REF_energy"] = float("inf")
     isolated = ase.Atoms("H", info={"config_type": "IsolatedAtom", "REF_energy": -13.6})
     ase.io.write(path, [isolated, *frames])
     start("--loss", "piwsl")
-    with pytest.raises(SystemExit, match=rf"bad\.xyz, frame 3: energy is {value}"):
+    with pytest.raises(SystemExit, match=r"bad\.xyz, frame 3, energy: 'REF_energy' is not finite"):
         load(path)
+
+
+def test_labels_that_are_nan_are_missing_and_named(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # the bare host keeps their weight, and its loss is NaN
+    path = tmp_path / "nan.xyz"
+    frames = write(path)
+    frames[2].info["REF_energy"] = float("nan")
+    frames[0].arrays["REF_forces"] = np.full((len(frames[0]), 3), np.nan)
+    isolated = ase.Atoms("H", info={"config_type": "IsolatedAtom", "REF_energy": -13.6})
+    ase.io.write(path, [isolated, *frames])
+    bare = load(path)
+    assert bare[2].property_weights["energy"] == bare[0].property_weights["forces"] == 1.0
+    active = start("--loss", "piwsl")
+    configs = load(path)
+    assert [config.property_weights["energy"] for config in configs] == [1.0, 1.0, 0.0, 1.0]
+    assert configs[0].property_weights["forces"] == 0.0
+    assert configs[2].properties["energy"] is configs[0].properties["forces"] is None
+    assert (active.counts.frames, active.counts.energies, active.counts.forces) == (4, 3, 0)
+    assert "nan.xyz, frame 1, " in caplog.text
+    assert "nan.xyz, frame 3" in caplog.text
 
 
 def test_forces_that_are_no_numbers_are_named(start: Start, tmp_path: Path) -> None:
@@ -96,7 +117,7 @@ def test_forces_that_are_no_numbers_are_named(start: Start, tmp_path: Path) -> N
     frames[1].arrays["REF_forces"][2, 0] = np.nan
     ase.io.write(path, frames)
     start("--loss", "piwsl")
-    with pytest.raises(SystemExit, match=r"frame 1: forces of atom 2"):
+    with pytest.raises(SystemExit, match=r"frame 1, forces: 'REF_forces' is not finite"):
         load(path, training=False)
 
 
@@ -130,16 +151,6 @@ def test_a_displacement_beyond_half_the_shortest_bond_names_frame_and_pair(
     assert len(load(path)) == 4
     start("--loss", "piwsl", "--piwsl_max_displacement", "0.08")
     assert len(load(path)) == 4
-
-
-def test_average_atomic_energies_need_every_energy(start: Start, tmp_path: Path) -> None:
-    path = tmp_path / "mixed.xyz"
-    frames = write(path)
-    del frames[3].info["REF_energy"]
-    ase.io.write(path, frames)
-    start("--loss", "piwsl", "--E0s", "average")
-    with pytest.raises(SystemExit, match=r"1 of 4 frames have no energy"):
-        load(path)
 
 
 def test_items_of_other_datasets_are_checked_alike(start: Start) -> None:

@@ -26,6 +26,10 @@ Start = Callable[..., run.Run]
         (["--model", "EnergyDipolesMACE"], "EnergyDipolesMACE is trained with"),
         (["--piwsl_base_loss", "energy_forces_dipole"], "does not go with --model"),
         (["--compute_forces", "False"], "needs forces"),
+        (
+            ["--energy_unit", "hartree", "--piwsl_base_loss", "virials"],
+            "does not act on virials",
+        ),
         (["--piwsl_taylor_weight", "-1"], "--piwsl_taylor_weight"),
     ],
 )
@@ -114,16 +118,16 @@ def counted(active: run.Run, frames: int, energies: int, forces: int) -> None:
     active.counts.add(Counts(frames, energies, forces))
 
 
-def test_rms_scaling_without_forces_is_refused(start: Start) -> None:
+def test_rms_scaling_without_any_forces_is_refused(start: Start) -> None:
     active = start("--loss", "piwsl", "--scaling", "rms_forces_scaling")
-    counted(active, 10, 10, 3)
-    with pytest.raises(ValueError, match=r"7 of 10 training frames.*--scaling std_scaling"):
+    counted(active, 10, 10, 0)
+    with pytest.raises(ValueError, match=r"10 of 10 training frames.*--scaling std_scaling"):
         active.check_statistics()
 
 
-def test_rms_scaling_with_all_forces_or_given_statistics_is_not(start: Start) -> None:
+def test_rms_scaling_with_some_forces_or_given_statistics_is_not(start: Start) -> None:
     active = start("--loss", "piwsl", "--scaling", "rms_forces_scaling")
-    counted(active, 10, 10, 10)
+    counted(active, 10, 9, 3)
     active.check_statistics()
     words = ["--scaling", "rms_forces_scaling", "--mean", "0", "--std", "1"]
     active = start("--loss", "piwsl", *words)
@@ -131,35 +135,38 @@ def test_rms_scaling_with_all_forces_or_given_statistics_is_not(start: Start) ->
     active.check_statistics()
 
 
-def test_scaling_by_energies_that_are_missing_is_refused(start: Start) -> None:
-    active = start("--loss", "piwsl")
-    counted(active, 10, 9, 0)
-    with pytest.raises(ValueError, match="1 of 10 training frames have none"):
-        active.check_statistics()
-
-
-@pytest.mark.parametrize("base", ["huber", "l1l2energyforces"])
-def test_losses_that_count_missing_forces_as_zero_are_refused(start: Start, base: str) -> None:
-    active = start("--loss", "piwsl", "--piwsl_base_loss", base)
-    counted(active, 10, 10, 4)
-    with pytest.raises(ValueError, match="6 of 10 training frames have no forces"):
-        active.check_statistics()
-
-
-@pytest.mark.parametrize("base", ["huber", "l1l2energyforces"])
-def test_the_same_losses_without_force_weight_are_correct(start: Start, base: str) -> None:
-    words = ["--forces_weight", "0", "--stress_weight", "0", "--scaling", "no_scaling"]
-    active = start("--loss", "piwsl", "--piwsl_base_loss", base, *words)
+def test_a_key_of_weak_forces_that_no_frame_has_names_those_that_are_there(start: Start) -> None:
+    active = start("--loss", "piwsl", "--piwsl_weak_forces_key", "gfn2")
     counted(active, 10, 10, 0)
+    active.names.update({"REF_energy", "xtb_forces"})
+    with pytest.raises(ValueError, match=r"'gfn2': no training .* are REF_energy, xtb_forces"):
+        active.check_statistics()
+    active.weak_frames = 1
     active.check_statistics()
 
 
-def test_a_loss_that_counts_missing_stress_as_zero_is_refused(start: Start) -> None:
-    words = ["--forces_weight", "0", "--scaling", "no_scaling"]
-    active = start("--loss", "piwsl", "--piwsl_base_loss", "huber", *words)
-    counted(active, 10, 10, 0)
-    with pytest.raises(ValueError, match=r"have no stress; .* --stress_weight 0"):
-        active.check_statistics()
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "no terms with displacements; MACE's 'weighted'"),
+        (["--piwsl_weak_forces_key", "gfn2", "--piwsl_weak_forces_fade", "9"], "fading over 9"),
+        (["--piwsl_low_energy_key", "hf"], "predicts the difference 'REF_energy' minus 'hf'"),
+    ],
+)
+def test_the_user_is_told_what_the_supervised_loss_trains_on(
+    words: list[str], expected: str
+) -> None:
+    import mace.tools
+
+    _, messages = mace.tools.check_args(arguments("--loss", "piwsl_supervised", *words))
+    assert any(expected in text for text, _ in messages)
+
+
+def test_lbfgs_goes_with_a_loss_whose_value_is_fixed(start: Start) -> None:
+    words = ["--loss", "piwsl_supervised", "--lbfgs", "--piwsl_weak_forces_key", "gfn2"]
+    assert start(*words).terms == ()
+    with pytest.raises(SystemExit, match="in which its value must not change"):
+        start(*words, "--piwsl_weak_forces_fade", "9")
 
 
 def test_an_anchor_on_forces_without_any_forces_is_refused(start: Start) -> None:
