@@ -49,8 +49,8 @@ def summarise(file: Path, least_correlation: float, out: Path) -> None:
     )
     if found.correlation < least_correlation:
         raise ValueError(
-            f"{text}. That is below {least_correlation:g}: the cheap method tells too little of "
-            "the better one, and a model of the difference would learn no less than the whole. "
+            f"{text}. That is below {least_correlation:g}: the cheap method tells so little of the "
+            "better one that the difference is as hard to learn as the whole. "
             "Choose another method; check keys, units and charges; or lower the floor by "
             "low_level.min_correlation (--min-correlation)"
         )

@@ -89,7 +89,7 @@ class LowLevelBlock:
     charge: int | None = setting(None, "of all frames; left out, that in each one's info, or 0")
     multiplicity: int | None = setting(None, "2S + 1 of all frames; left out, as the charge")
     min_correlation: float = setting(
-        0.7, "Pearson's r of its energies and the reference's below which nothing is trained"
+        0.4, "Pearson's r of its energies and the reference's below which nothing is trained"
     )
 
 

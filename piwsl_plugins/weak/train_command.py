@@ -27,7 +27,7 @@ what they had left is moved aside."""
 EPILOG = """\
 examples:
   piwsl weak train configs/piwsl_weak_mace.yaml
-  piwsl weak train configs/piwsl_weak_nequip.yaml committee.members=2 sample.select=100
+  piwsl weak train configs/piwsl_weak_nequip.yaml --set committee.members=2 sample.select=100
   piwsl weak train my.yaml --until label"""
 
 
@@ -47,8 +47,10 @@ def add_to(commands: Any) -> None:  # noqa: ANN401  argparse's own type is priva
         "config", type=Path, metavar="CONFIG", help="YAML; configs/piwsl_weak_mace.yaml explains it"
     )
     add(
-        "overrides",
-        nargs="*",
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
         metavar="KEY=VALUE",
         help="keys of the config set otherwise, dotted, with values as in YAML",
     )
@@ -80,7 +82,7 @@ def run(chosen: argparse.Namespace) -> int:
 
     overrides = _overrides(chosen)
     settings = read_settings(chosen.config, overrides)
-    words = [str(chosen.config), *chosen.overrides]
+    words = [str(chosen.config)] + ["--set", *chosen.set] * bool(chosen.set)
     for option in ("output", "environment", "min_correlation"):
         value = getattr(chosen, option)
         words += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
@@ -101,14 +103,14 @@ def _overrides(chosen: argparse.Namespace) -> dict[str, Any]:
     import yaml
 
     found: dict[str, Any] = {}
-    for word in chosen.overrides:
+    for word in chosen.set:
         key, separator, text = word.partition("=")
         if not separator or not key:
-            raise ValueError(f"{word}: expected KEY=VALUE, as committee.members=2")
+            raise ValueError(f"--set {word}: expected KEY=VALUE, as committee.members=2")
         try:
             found[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"{word}: the value is no YAML: {error}") from error
+            raise ValueError(f"--set {word}: the value is no YAML: {error}") from error
     given = {
         "output": chosen.output,
         "environment": chosen.environment,

@@ -137,7 +137,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         old = below.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
             target = old.get("_target_")
-            if value.get("_target_", target) == target:
+            if target is None or value.get("_target_", target) == target:
                 found[key] = merged(old, value)
     return found
 

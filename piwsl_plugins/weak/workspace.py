@@ -88,7 +88,9 @@ class Workspace:
         """
         arguments = [str(self.python), "-m", "piwsl_plugins", *command[1:]]
         sys.stdout.flush()
-        done = subprocess.run(arguments, env={**os.environ, **ONE_THREAD})
+        # the table of an evaluation is shown in a shorter form
+        output = subprocess.DEVNULL if command[1] == "evaluate" else None
+        done = subprocess.run(arguments, env={**os.environ, **ONE_THREAD}, stdout=output)
         if done.returncode != 0:
             raise StageFailedError(
                 f"this command has ended with status {done.returncode}:\n  {shlex.join(command)}"
