@@ -85,7 +85,7 @@ def convert(
     info_keys: set[str] = set()
     parted = None
     with Outputs(
-        [*paths.values(), record], force=conversion.force, sources=[source.path]
+        [*paths.values(), record], force=conversion.force, sources=source.files
     ) as outputs:
         if conversion.sizes:
             parted = partition(selected, conversion.sizes, conversion.split_by, conversion.seed)

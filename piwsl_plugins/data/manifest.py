@@ -91,6 +91,7 @@ def manifest(
             "bytes": source.path.stat().st_size,
             "sha256": sha256(source.path),
             "frames": len(source),
+            **_structures(source),
             "settings": dataclasses.asdict(source.settings),
         },
         "units": {
@@ -103,6 +104,18 @@ def manifest(
         "outputs": written,
     }
     return json.dumps(entries, indent=2, default=_plain) + "\n"
+
+
+def _structures(source: Source) -> dict[str, Any]:
+    """What there is to say of the structure files beside a table."""
+    others = source.files[1:]
+    if not others:
+        return {}
+    digest = hashlib.sha256()
+    for path in others:
+        digest.update(sha256(path).encode())
+    # the hash of all files' hashes, one after the other in hexadecimal
+    return {"structure_files": {"number": len(others), "sha256": digest.hexdigest()}}
 
 
 def sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ase
+import ase.io
 import h5py
 import numpy as np
 import pytest
@@ -324,3 +325,19 @@ def test_parts_that_cannot_be_filled_are_an_error_and_nothing_is_written(
     with pytest.raises(DataError, match="120 frames of 6 molecules that stay together"):
         convert(ani, tmp_path / "out.xyz", Conversion(sizes=sizes, split_by="molecule"))
     assert {path.name for path in tmp_path.iterdir()} == {"ani.h5", "memory.xyz"}
+
+
+def test_structure_files_beside_a_table_are_hashed_and_never_replaced(tmp_path: Path) -> None:
+    names = [f"water_{seed}.xyz" for seed in range(3)]
+    for seed, name in enumerate(names):
+        ase.io.write(tmp_path / name, shaken("H2O", seed))
+    rows = "".join(f"{name},{-2080.0 + i}\n" for i, name in enumerate(names))
+    (tmp_path / "table.csv").write_text("file,energy\n" + rows)
+    source = open_source(tmp_path / "table.csv", DataSettings(energy="energy"))
+    done = convert(source, tmp_path / "out.xyz", Conversion())
+    found = json.loads(done.manifest.read_text())["source"]["structure_files"]
+    hashes = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names]
+    assert found["number"] == 3
+    assert found["sha256"] == hashlib.sha256("".join(hashes).encode()).hexdigest()
+    with pytest.raises(DataError, match="this is the file that is read"):
+        convert(source, tmp_path / names[1], Conversion(force=True))

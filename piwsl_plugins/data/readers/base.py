@@ -51,6 +51,11 @@ class Source(ABC):
         """Number of frames."""
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read, ``path`` first."""
+        return (self.path,)
+
+    @property
     @abstractmethod
     def keys(self) -> dict[str, int]:
         """Name of every label the file has, under whatever name, and the frames that have it."""
