@@ -281,8 +281,13 @@ def _energy_in_another_process(opened: Source, number: int) -> float:
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("a.xyz", "fork"), ("a.xyz.gz", "fork"), ("a.traj", "fork"), ("a.db", "fork")]
-    + [("a.xyz.gz", "spawn")],
+    [
+        ("a.xyz", "fork"),
+        ("a.xyz.gz", "fork"),
+        ("a.traj", "fork"),
+        ("a.db", "fork"),
+        ("a.xyz.gz", "spawn"),
+    ],
 )
 # Python 3.12 and later warn of forks beside other threads, here tqdm's
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -107,6 +107,8 @@ class Labels:
                 f"{name}: has two values named {column!r}, {record.conflicts[column]}; "
                 "rename or remove one"
             )
+        for column in sorted(self.used & record.others.keys() - values.keys()):
+            problems.append(f"{name}: {column!r} is {record.others[column]!r}, not a number")
         found = {}
         for label, expression in self.expressions.items():
             shape = shape_of(label, atoms)

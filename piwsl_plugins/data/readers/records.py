@@ -24,12 +24,14 @@ class Record:
         atoms: geometry and info.
         values: its numbers by name.
         conflicts: names under which it has two values, and both of them for a message.
+        others: what it has that is no number, by name.
     """
 
     place: int
     atoms: ase.Atoms
     values: Mapping[str, Floats]
     conflicts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def record_of(place: int, atoms: ase.Atoms) -> Record:
@@ -62,17 +64,21 @@ def make_record(
     """
     values: dict[str, Floats] = {}
     conflicts: dict[str, str] = {}
+    others: dict[str, Any] = {}
     for source in (*arrays, *frames):
         for key, value in source.items():
-            array = None if key in GEOMETRY else numeric(value)
+            if key in GEOMETRY or value is None:
+                continue
+            array = numeric(value)
             if array is None:
+                others[key] = value
                 continue
             if array.size == 1 and any(source is of_frame for of_frame in frames):
                 array = array.reshape(())
             known = values.setdefault(key, array)
             if known is not array and not _same(known, array):
                 conflicts[key] = f"{short(known)} and {short(array)}"
-    return Record(place, atoms, values, conflicts)
+    return Record(place, atoms, values, conflicts, others)
 
 
 def numeric(value: object) -> Floats | None:

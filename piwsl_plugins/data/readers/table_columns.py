@@ -24,7 +24,7 @@ PARQUET = b"PAR1"
 """First and last bytes of a Parquet file."""
 MISSING = {"", "nan", "na", "n/a", "null", "none"}
 """What a cell without a value may say, in any case of letters."""
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _DELIMITERS = ",;\t"
 
 
@@ -49,7 +49,7 @@ class Column:
 
     def add(self, cell: object, where: str) -> None:
         """Add the next cell."""
-        text = "" if cell is None else str(cell).strip()
+        text = "" if cell is None else str(cell).strip(" \t")
         number = _as_number(text)
         if number is None:
             self.wrong += 1
@@ -199,7 +199,7 @@ def _as_number(text: str) -> float | None:
         return math.nan
     if _NUMBER.fullmatch(text) is None:
         return math.inf if text.lower().lstrip("+-") in ("inf", "infinity") else None
-    return float(text.replace("d", "e").replace("D", "e"))
+    return float(text)
 
 
 def _ends_in_newline(path: Path) -> bool:

@@ -84,6 +84,11 @@ class TableSource(FrameSource):
                     "leave a cell empty where there is no value:\n  " + "\n  ".join(column.bad)
                 )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The table, and the structure files."""
+        return (self.path, *(self.path.parent / name for name in self._names))
+
     def name(self, place: int) -> str:
         """What a message calls a frame."""
         structure = self._names[self._codes[place]]
@@ -200,7 +205,7 @@ class TableSource(FrameSource):
             if name in cells and column.is_numeric
         }
         kept = {key: what for key, what in structure.conflicts.items() if key not in own}
-        return Record(number, atoms, {**structure.values, **own}, kept)
+        return Record(number, atoms, {**structure.values, **own}, kept, structure.others)
 
     def _compare(self, number: int, atoms: ase.Atoms) -> None:
         """Refuse a row that says it is of another structure."""
