@@ -197,6 +197,13 @@ def test_groups_without_frames_or_atoms_are_skipped_with_a_warning(
     )
 
 
+def test_a_group_with_two_names_does_not_count_twice(path: Path, layout: str) -> None:
+    with h5py.File(path, "a") as file:
+        file["Z"] = file["H2O1"]
+    with pytest.raises(DataError, match="group Z: the same group as 'H2O1', so that its frames"):
+        read(path, layout)
+
+
 def test_a_file_of_empty_groups_is_an_error(tmp_path: Path, layout: str) -> None:
     path = tmp_path / "file"
     with h5py.File(path, "w") as file:

@@ -100,6 +100,11 @@ def open_group(parent: h5g.GroupID, name: str) -> h5g.GroupID | None:
     return found if isinstance(found, h5g.GroupID) else None
 
 
+def address(group: h5g.GroupID) -> tuple[int, ...]:
+    """Where in the file a group stands, the same for all of its names."""
+    return tuple(h5g.get_objinfo(group).objno)
+
+
 def links(group: h5g.GroupID) -> tuple[str, ...]:
     """Names of what a group holds."""
     found: list[bytes] = []

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from piwsl_plugins.data.checks import MAX_NAMED
 from piwsl_plugins.data.readers.base import DataError
 from piwsl_plugins.data.readers.hdf5_file import (
+    address,
     broken_file_named,
     find_array,
     links,
@@ -89,6 +90,7 @@ def build(root: h5g.GroupID, path: str, positions: str) -> Index:
         names = [name.decode() for name in root]
     groups: list[Group] = []
     empty: list[str] = []
+    addresses: dict[object, str] = {}
     kinds = _Kinds(positions)
     place = 0
     for name in tqdm(names, f"listing {path}", unit=" groups", delay=2, leave=False):
@@ -97,6 +99,12 @@ def build(root: h5g.GroupID, path: str, positions: str) -> Index:
             group = open_group(root, name)
             if group is None:
                 continue
+            twin = addresses.setdefault(address(group), name)
+            if twin != name or len(addresses) == len(groups) + len(empty):
+                raise DataError(
+                    f"{where}: the same group as '{twin}', so that its frames would count twice; "
+                    "a damaged file, or a link to remove"
+                )
             columns = kinds.same(links(group))
             if not columns:
                 empty.append(name)
