@@ -141,7 +141,7 @@ def _tell(path: str, found: Scan, lost: int) -> None:
     if unlabelled:
         lines.append(f"{unlabelled} frames without any of these labels are left out")
     if found.isolated.any():
-        lines.append(f"{int(found.isolated.sum())} of them are isolated atoms")
+        lines.append(f"{int(found.isolated.sum())} frames are isolated atoms")
     if settings.low_energy:
         lines.append(
             f"the model learns a difference: the reference less {settings.low_energy!r}"

@@ -2,9 +2,11 @@
 
 Nothing of NequIP is patched: training modules, data modules and losses of this package are
 subclasses and entries of NequIP's own. Undocumented too, and used where they belong: a data
-module's ``train_dataset_config``, ``generator`` and ``train_generator`` with their states
-(``data.py``), a dataset's ``_get_data_list`` (``labels.py``), ``with_edge_vectors_``
-(``geometry.py``) and Lightning's ``total_batch_idx`` (``module.py``).
+module's ``train_dataset_config`` and the like, ``generator`` and ``train_generator`` with their
+states (``data.py``, ``files_module.py``), a dataset's ``_get_data_list`` (``labels.py``,
+``files.py``), the ``lookup_table`` of the transform that makes types of elements
+(``atomic_energies.py``), ``with_edge_vectors_`` (``geometry.py``) and Lightning's
+``total_batch_idx`` (``module.py``).
 """
 
 from __future__ import annotations
