@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import io
+import json
 import math
 import pickletools
 import warnings
@@ -108,8 +109,12 @@ def identify(path: Path) -> ModelFile:
             names = archive.namelist()
             pickles = [name for name in names if name.endswith("data.pkl") and name.count("/") == 1]
             texts = _texts(archive.read(pickles[0])) if pickles else set()
+            compiled = [name for name in names if name.endswith("_metadata.json")]
+            outputs = _outputs(archive.read(compiled[0])) if compiled else None
     except (zipfile.BadZipFile, zlib.error, ValueError) as error:
         raise ValueError(f"{path}: the file is damaged: {error}") from error
+    if (style := _pair_style(names, texts, outputs)) is not None:
+        raise ValueError(f"{path}: {style}")
     found = _kind(names, texts)
     if found is None:
         raise ValueError(f"{path}: {_not_a_model(path, texts)}")
@@ -125,6 +130,29 @@ def identify(path: Path) -> ModelFile:
 def _texts(pickled: bytes) -> set[str]:
     """Strings and names of classes in a pickle, read without unpickling it."""
     return {arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)}
+
+
+def _outputs(metadata: bytes) -> set[str] | None:
+    """What a model compiled by nequip-compile gives, or None where it does not say."""
+    named = json.loads(metadata).get("nequip_aoti_outputs")
+    return None if named is None else set(named.split())
+
+
+def _pair_style(names: list[str], texts: set[str], outputs: set[str] | None) -> str | None:
+    """The pair style of a compiled LAMMPS that an archive was exported for, in words, or None."""
+    made = "is for 'pair_style {}' of a compiled LAMMPS; give the file that it was exported from"
+    if any("/code/__torch__/mace/calculators/lammps_mace" in name for name in names):
+        return f"this file of MACE {made.format('mace')}"
+    if any(text.startswith("mace.calculators.lammps_mliap") for text in texts):
+        return f"this file of MACE {made.format('mliap unified')}"
+    if any(text.startswith("nequip.integrations.lammps_mliap") for text in texts):
+        return f"this file of NequIP {made.format('mliap unified')}"
+    if outputs is not None and not {"total_energy", "forces", "stress"} <= outputs:
+        return (
+            "this model of NequIP was compiled for another --target of nequip-compile "
+            f"(it gives {', '.join(sorted(outputs))}); compile it with --target ase"
+        )
+    return None
 
 
 def _kind(names: list[str], texts: set[str]) -> tuple[str, str] | None:
