@@ -162,7 +162,7 @@ def test_a_file_without_energies_has_none(tmp_path: Path) -> None:
 
 def test_a_missing_key_lists_those_that_are_there_and_the_nearest(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xyz", waters(3))
-    with pytest.raises(DataError, match="no frame has 'cssd', did you mean 'ccsd'") as error:
+    with pytest.raises(DataError, match=r"no frame has 'cssd' \(did you mean 'ccsd'\?\)") as error:
         energies(source(path, energy="cssd"))
     assert "ccsd (3 frames), dft_forces (3 frames)" in str(error.value)
     with pytest.raises(DataError, match="there is no column 'hf'"):

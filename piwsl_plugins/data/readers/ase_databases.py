@@ -228,7 +228,7 @@ def _check_sqlite(path: Path) -> None:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             query = "SELECT COUNT(*) FROM sqlite_master WHERE name='systems'"
             (found,) = connection.execute(query).fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:  # names that are no text are the latter
         raise DataError(f"{path}: a broken SQLite file: {error}") from error
     if not found:
         raise DataError(f"{path}: an SQLite file, but not a database of ASE's (no table 'systems')")

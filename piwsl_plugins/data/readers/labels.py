@@ -188,6 +188,6 @@ def _why(key: str, known: Mapping[str, int], error: Exception) -> str:
     if any(sign in key for sign in "+*/()`"):
         return str(error)
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     names = ", ".join(f"{name} ({n} frames)" for name, n in sorted(known.items()))
     return f"no frame has {key!r}{hint}; the keys in the file are {names or 'none'}"

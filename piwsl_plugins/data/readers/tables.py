@@ -134,7 +134,9 @@ class TableSource(FrameSource):
         if self._frame is None:
             return np.zeros(len(self._codes), dtype=np.int64)
         numbers = self._frame.numbers
-        bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0) & (numbers % 1 == 0)))
+        bad = np.flatnonzero(
+            ~(np.isfinite(numbers) & (numbers >= 0) & (np.rint(numbers) == numbers))
+        )
         if len(bad):
             rows = [f"row {row}: {self._frame.text(row)!r}" for row in bad[:MAX_NAMED].tolist()]
             raise DataError(
