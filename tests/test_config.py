@@ -14,12 +14,21 @@ import yaml
 from piwsl_plugins import datasets
 from piwsl_plugins.settings import PiwslSettings, RunSettings
 
-NEQUIP_CONFIGS = ("nequip", "allegro", "nequip_sparse_forces", "nequip_finetune")
+MACE_CONFIGS = ("mace", "mace_weak_forces")
+NEQUIP_CONFIGS = (
+    "nequip",
+    "allegro",
+    "nequip_sparse_forces",
+    "nequip_finetune",
+    "nequip_weak_forces",
+)
+WEAK = "weak_forces"
+SHIPPED = "formaldehyde_ccsdt_cbs"
 
 
-@pytest.fixture
-def config(repo_root: Path) -> dict[str, Any]:
-    text = (repo_root / "configs" / "piwsl_mace.yaml").read_text(encoding="utf-8")
+@pytest.fixture(params=MACE_CONFIGS)
+def config(request: pytest.FixtureRequest, repo_root: Path) -> dict[str, Any]:
+    text = (repo_root / "configs" / f"piwsl_{request.param}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
 
@@ -37,6 +46,7 @@ def test_training_frames_have_energies_only_and_test_frames_have_forces(
     for atoms in ase.io.iread(repo_root / config["train_file"]):
         assert config["energy_key"] in atoms.info
         assert config["forces_key"] not in atoms.arrays
+        assert config.get("piwsl_weak_forces_key", "positions") in atoms.arrays
     for atoms in ase.io.iread(repo_root / config["test_file"]):
         assert config["energy_key"] in atoms.info
         assert config["forces_key"] in atoms.arrays
@@ -45,6 +55,7 @@ def test_training_frames_have_energies_only_and_test_frames_have_forces(
 def test_the_settings_of_the_losses_are_allowed(config: dict[str, Any]) -> None:
     named = {key.removeprefix("piwsl_"): value for key, value in config.items() if "piwsl_" in key}
     assert str(named.pop("base_loss")) == "weighted"
+    assert named.pop("weak_forces_key", WEAK) == WEAK
     fields = {field.name for field in dataclasses.fields(PiwslSettings)}
     PiwslSettings(**{key: value for key, value in named.items() if key in fields})
     assert set(named) <= fields
@@ -83,4 +94,22 @@ def test_nequip_trains_on_energies_and_is_judged_by_forces(nequip_config: dict[s
 
 def test_nequips_settings_of_the_losses_are_allowed(nequip_config: dict[str, Any]) -> None:
     RunSettings.from_mapping(nequip_config["training_module"]["piwsl"], "piwsl")
-    assert nequip_config["data"]["piwsl"] == "${training_module.piwsl}"
+    displaces = nequip_config["training_module"]["loss"]["terms"] != [WEAK]
+    expected = "${training_module.piwsl}" if displaces else False
+    assert nequip_config["data"]["piwsl"] == expected
+
+
+@pytest.mark.parametrize("host", ["mace", "nequip"])
+def test_weak_forces_fade_before_the_run_ends(host: str, repo_root: Path) -> None:
+    text = (repo_root / "configs" / f"piwsl_{host}_weak_forces.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    if host == "mace":
+        batch, epochs = config["batch_size"], config["max_num_epochs"]
+        fade = config["piwsl_weak_forces_fade"]
+    else:
+        batch = config["data"]["train_dataloader"]["batch_size"]
+        epochs = config["trainer"]["max_epochs"]
+        fade = config["training_module"]["piwsl"]["weak_forces_fade"]
+        assert config["data"]["key_mapping"][WEAK] == WEAK
+    frames = len(ase.io.read(datasets.path(f"{SHIPPED}/train_weak_forces.xyz"), index=":"))
+    assert 0 < fade <= epochs * int(0.9 * frames) / batch
