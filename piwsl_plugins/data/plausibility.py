@@ -15,8 +15,8 @@ The evidence, the strongest first, and what each threshold rests on:
   random structures one. More than :data:`SPREAD` is absurd, and so is none at all where the
   geometries differ.
 - **Bond stretching** (:func:`piwsl_plugins.data.unit_evidence.stretch_ratio`) tells energies of
-  molecules that are counted from anywhere: its ratio is 0.6 to 2.3, and between the units in use
-  lie factors of 13.6 and more from eV, so that below :data:`STIFF` and above its inverse is absurd.
+  molecules that are counted from anywhere: its ratio is 0.6 to 2.3, about :data:`USUAL`, and the
+  other units are a factor of 13.6 and more away, so that beyond :data:`STRETCH` is absurd.
 - **Forces** beside energy differences (:func:`piwsl_plugins.data.unit_evidence.force_slope`): the
   slope is 1 to some per cent; :data:`SLOPE` is refused. Forces of a cheaper method may be softer or
   stiffer, for them it is :data:`WEAK_SLOPE`. A slope of -1 means gradients.
@@ -53,8 +53,8 @@ LOOSE = 0.75
 """The same of covalent molecules, at least."""
 SPREAD = (1e-6, 3.0)
 """Robust standard deviation of energies per atom, eV."""
-STIFF = 0.12
-"""Ratio of the energies' spread to that of the stretching model; 1/13.6 is rydberg for eV."""
+STRETCH, USUAL = (0.17, 6.0), 1.3
+"""Ratio of the energies' spread to that of the stretching model."""
 SLOPE, WEAK_SLOPE = 1.3, 2.0
 """Energy differences over the work of forces: beyond this factor from 1, either way."""
 GRADIENT = "gradient"
@@ -264,8 +264,8 @@ def _by_spread(
             likely = tuple(u for u, f in factors.items() if 0.002 < spread * f < 1.0)
             return True, likely, f"{name} spread over {spread:.4g} eV per atom"
         if np.ptp(values) < SPREAD[0] and _differ(group, known):
-            reason = f"{name} are the same to {np.ptp(values):.1g} eV per atom in spite of "
-            return True, (), f"{reason}different geometries; is it the right key?"
+            reason = f"{name} are the same to {np.ptp(values):.1g} eV per atom at different "
+            return True, (), f"{reason}geometries (is their key right?)"
     return None
 
 
@@ -282,9 +282,9 @@ def _by_stretching(
         return None
     ratio = float(np.exp(np.average(np.log([r for _, r in found]), weights=[n for n, _ in found])))
     reason = f"energies vary {ratio:.3g} times as much as the stretching of bonds lets expect"
-    if STIFF <= ratio <= 1.0 / STIFF:
+    if STRETCH[0] <= ratio <= STRETCH[1]:
         return False, (), reason
-    return True, _near(1.0 / ratio, factors, 3.5), f"{reason} (0.5 to 2.5 times)"
+    return True, _near(USUAL / ratio, factors, 2.5), f"{reason} (usual is 0.6 to 2.3)"
 
 
 def _judge_forces(
@@ -316,17 +316,19 @@ def _judge_forces(
             likely = _near(abs(slope) * correction, factors, math.sqrt(limit))
             if taken[setting] is None and likely[:1] == (f"{true_unit}/{length_unit}",):
                 continue  # it follows from the energy unit
-            if not energies:
-                reason += _or_energies(slope, energy_unit, math.sqrt(limit))
+            others = () if energies else _energy_units(slope, energy_unit, math.sqrt(limit))
+            if likely and others:
+                reason += f" (if those are right, energy_unit may be {' or '.join(others)})"
+            elif others:
+                setting, likely = "energy_unit", others
             findings.append(Finding(setting, bool(likely), likely, reason))
     return findings
 
 
-def _or_energies(slope: float, taken: str, within: float) -> str:
+def _energy_units(slope: float, taken: str, within: float) -> tuple[str, ...]:
     """What the energies may be in, where nothing else tells and the forces may be right."""
     factors = {unit: value / ENERGY_UNITS[taken] for unit, value in ENERGY_UNITS.items()}
-    likely = _near(1.0 / abs(slope), factors, within)
-    return f" (if those are right, energy_unit may be {' or '.join(likely)})" if likely else ""
+    return _near(1.0 / abs(slope), factors, within)
 
 
 def _isolated_energies(groups: list[Group]) -> dict[int, float]:
