@@ -38,7 +38,7 @@ def padded_cell(
 
     An edge in which the box does not repeat gives way to one at right angles to all that do, long
     enough that an atom and an image across it are farther apart than the model sees. So energy and
-    forces are those of the open boundary, and the stress is defined in every case.
+    forces are those of the open boundary, and the stress is the same in every host.
 
     Args:
         cell: Edges as rows, shape ``[3, 3]``, angstrom.
@@ -61,8 +61,8 @@ def padded_cell(
     return padded
 
 
-def virial(stress: Floats, cell: Floats) -> Floats:
-    """The virial that belongs to a stress.
+def virial_of_stress(stress: Floats, cell: Floats) -> Floats:
+    """The virial of a periodic cell.
 
     Args:
         stress: Derivative of the energy by strain over the volume, ASE's order of the six parts
@@ -75,3 +75,18 @@ def virial(stress: Floats, cell: Floats) -> Floats:
     volume = abs(float(np.linalg.det(cell)))
     parts: Floats = -volume * np.asarray(stress, dtype=float)[VOIGT_TO_LAMMPS]
     return parts
+
+
+def virial_of_forces(positions: Floats, forces: Floats) -> Floats:
+    """The virial of atoms that nothing repeats: the sum of positions times forces.
+
+    Args:
+        positions: Shape ``[n_atoms, 3]``, angstrom.
+        forces: Shape ``[n_atoms, 3]``, eV/angstrom.
+
+    Returns:
+        Minus the derivative of the energy by strain, LAMMPS's order of the six parts, eV.
+    """
+    product = (positions - positions.mean(axis=0)).T @ forces
+    symmetric: Floats = 0.5 * (product + product.T)
+    return symmetric[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]

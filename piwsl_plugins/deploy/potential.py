@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -12,12 +13,11 @@ from ase.calculators.calculator import all_changes
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
-from piwsl_plugins.deploy.cells import Floats, padded_cell, virial
+from piwsl_plugins.deploy.cells import Floats, padded_cell, virial_of_forces, virial_of_stress
 from piwsl_plugins.hosts.calculators import LoadedModel
 
 #: A mass belongs to an element that is as near as this, and not to one farther than that, relative.
 NEAR, FAR = 0.01, 0.5
-PROPERTIES = ["energy", "forces", "stress"]
 
 
 class FailedError(ValueError):
@@ -48,12 +48,15 @@ class Potential:
     Attributes:
         model: The loaded model.
         elements: Chemical symbol of each atom type, from type 1.
+        is_local: Whether atoms farther apart than the cutoff of the model's layers do not meet, as
+            in MACE and NequIP; a correction to another method sees as far as that method.
         seconds: Time spent in the model, s.
         evaluations: How often it was asked.
     """
 
     model: LoadedModel
     elements: Sequence[str]
+    is_local: bool = True
     seconds: float = 0.0
     evaluations: int = 0
     numbers: NDArray[np.int64] = field(init=False)
@@ -85,30 +88,45 @@ class Potential:
             raise FailedError("positions or box are no finite numbers")
         if not len(types):
             return Answer(0.0, np.zeros(0), np.zeros((0, 3)), np.zeros(6))
-        cell = padded_cell(cell, periodic, positions, self.model.cutoff)
-        atoms = Atoms(self.numbers[types], positions=positions, cell=cell, pbc=True)
+        atoms = Atoms(self.numbers[types], positions=positions)
+        if periodic.any() and not (periodic.all() or self.is_local):
+            raise FailedError(
+                "this model holds a method without a cutoff, which cannot repeat in some "
+                "directions alone; write 'boundary p p p' with a vacuum, or 'boundary f f f'"
+            )
+        if periodic.any():
+            atoms.cell = padded_cell(cell, periodic, positions, self.model.cutoff)
+            atoms.pbc = True
+        results = self._ask(atoms, ["energy", "forces", *["stress"] * bool(periodic.any())])
+        energy = float(results["energy"])
+        forces = np.asarray(results["forces"], dtype=float)
+        if not np.isfinite(energy):
+            raise FailedError("the model's energy is no finite number")
+        if bad := int((~np.isfinite(forces)).any(axis=1).sum()):
+            raise FailedError(
+                f"the model's forces on {bad} of {len(types)} atoms are no finite numbers"
+            )
+        if periodic.any():
+            virial = virial_of_stress(results["stress"], np.array(atoms.cell))
+        else:
+            virial = virial_of_forces(positions, forces)
+        if not np.isfinite(virial).all():
+            raise FailedError("the model's stress is no finite number")
+        energies = np.asarray(results.get("energies", np.full(len(types), np.nan)), dtype=float)
+        return Answer(energy, energies, forces, virial)
+
+    def _ask(self, atoms: Atoms, properties: list[str]) -> dict[str, Any]:
         start = time.perf_counter()
         try:
-            self.model.calculator.calculate(atoms, PROPERTIES, all_changes)
+            self.model.calculator.calculate(atoms, properties, all_changes)
         except Exception as error:  # whatever a host raises far from what its model knows
             raise FailedError(f"the model failed: {type(error).__name__}: {error}") from error
         self.seconds += time.perf_counter() - start
         self.evaluations += 1
-        results = self.model.calculator.results
-        if missing := [name for name in PROPERTIES if name not in results]:
+        results: dict[str, Any] = self.model.calculator.results
+        if missing := [name for name in properties if name not in results]:
             raise FailedError(f"the model gives no {' and no '.join(missing)}")
-        energy = float(results["energy"])
-        forces = np.asarray(results["forces"], dtype=float)
-        pressed = virial(results["stress"], cell)
-        if not np.isfinite(energy):
-            raise FailedError("the model's energy is no finite number")
-        if not (np.isfinite(forces).all() and np.isfinite(pressed).all()):
-            bad = (~np.isfinite(forces).all(axis=1)).sum()
-            raise FailedError(
-                f"the model's forces on {bad} of {len(types)} atoms are no finite numbers"
-            )
-        energies = np.asarray(results.get("energies", np.full(len(types), np.nan)), dtype=float)
-        return Answer(energy, energies, forces, pressed)
+        return results
 
     def check_masses(self, masses: Sequence[float]) -> None:
         """Refuse elements in another order than that of the atom types.

@@ -37,13 +37,19 @@ class Choice:
     dtype: str | None = None
 
 
-def load_exported(path: Path, device: str, dtype: str | None) -> calculators.LoadedModel:
+Exported = tuple[calculators.LoadedModel, bool]
+
+
+def load_exported(path: Path, device: str, dtype: str | None) -> Exported:
     """Load a model that was exported for use.
 
     Args:
         path: Its file.
         device: cpu or cuda.
         dtype: float32 or float64, for MACE only, or None for the model's own.
+
+    Returns:
+        The model, and whether nothing in it reaches beyond its cutoff.
 
     Raises:
         ValueError: The file is a checkpoint, or cannot be loaded.
@@ -54,7 +60,7 @@ def load_exported(path: Path, device: str, dtype: str | None) -> calculators.Loa
             f"{path}: this is a checkpoint of a training, not an exported model; export it: "
             f"{EXPORT.format(path=path, device=device)}"
         )
-    return calculators.load(found, dtype=dtype, device=device)
+    return calculators.load(found, dtype=dtype, device=device), found.kind != calculators.DELTA
 
 
 def run(path: Path, choice: Choice, options: Sequence[str]) -> str:
@@ -73,7 +79,7 @@ def run(path: Path, choice: Choice, options: Sequence[str]) -> str:
         KeyboardInterrupt: From the keyboard, once LAMMPS has stopped.
     """
     parts = cut(path)
-    models: dict[Path, calculators.LoadedModel] = {}
+    models: dict[Path, Exported] = {}
     if choice.model is not None:  # before LAMMPS starts, which may take long to get to it
         models[choice.model] = load_exported(choice.model, choice.device, choice.dtype)
     progress = Progress(sys.stderr)
@@ -102,7 +108,7 @@ def _potential(
     path: Path,
     choice: Choice,
     lammps: Any,
-    models: dict[Path, calculators.LoadedModel],
+    models: dict[Path, Exported],
 ) -> Potential:
     """The model that a line of the input, or the command line in its place, names."""
     text = place.coefficients or ""
@@ -117,7 +123,8 @@ def _potential(
     if model not in models:
         models[model] = load_exported(model, choice.device, choice.dtype)
     print(f"piwsl: {model} for atom types {' '.join(chosen)}", flush=True)
-    return Potential(models[model], chosen)
+    loaded, is_local = models[model]
+    return Potential(loaded, chosen, is_local)
 
 
 def _read(simulation: Simulation, text: str, path: Path) -> None:

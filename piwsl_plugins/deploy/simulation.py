@@ -18,6 +18,8 @@ from piwsl_plugins.deploy.potential import Answer, FailedError, Potential
 FIX, STOP, FAILED = "piwsl", "piwsl_stop", "piwsl_failed"
 #: eV in LAMMPS's unit of energy, by the name of its units; length is angstrom in these.
 ENERGY_UNITS = {"metal": 1.0, "real": units.mol / units.kcal}
+#: How far LAMMPS lists neighbours where a model has no cutoff, angstrom.
+REACH = 6.0
 #: ps in LAMMPS's unit of time.
 TIME_UNITS = {"metal": 1.0, "real": 1e-3}
 
@@ -73,7 +75,10 @@ class Simulation:
             )
         self._energy_unit = ENERGY_UNITS[unit_system]
         self.potential, self._masses_checked = potential, False
-        lammps.command(f"pair_style hybrid zero {potential.model.cutoff} nocoeff")
+        cutoff = potential.model.cutoff
+        reach = cutoff if np.isfinite(cutoff) else REACH
+        # no forces, but neighbours for 'compute rdf' and the like; and no coefficients in data files
+        lammps.command(f"pair_style hybrid zero {reach} nocoeff")
         lammps.command("pair_coeff * * zero")
         if lammps.has_id("fix", FIX):
             return

@@ -79,3 +79,14 @@ def test_exchanged_elements_are_told_by_their_masses() -> None:
         ValueError, match=r"type 1 is H, .* H Cu, but its mass is 63\.55, that of Cu"
     ):
         potential(EMT(), "H", "Cu").check_masses([63.55, 1.0])
+
+
+def test_a_method_without_a_cutoff_repeats_everywhere_or_nowhere() -> None:
+    atoms = bulk("Cu", cubic=True)
+    loaded = LoadedModel(LennardJones(), None, frozenset({"Cu"}), np.inf)
+    asked = Potential(loaded, ["Cu"], is_local=False)
+    types, cell = np.ones(4, int), np.array(atoms.cell)
+    for periodic in ([True, True, True], [False, False, False]):
+        assert np.isfinite(asked.evaluate(types, atoms.positions, cell, np.array(periodic)).energy)
+    with pytest.raises(FailedError, match="write 'boundary p p p' with a vacuum"):
+        asked.evaluate(types, atoms.positions, cell, np.array([True, True, False]))
