@@ -109,7 +109,8 @@ def start_training(
     """Run a training command in ``folder``, whatever its end."""
     folder.mkdir(parents=True, exist_ok=True)
     options = {"name": "run", **TINY, **options}
-    if str(options.get("loss")).startswith("piwsl"):
+    loss = str(options.get("loss"))
+    if loss.startswith("piwsl") and loss != "piwsl_supervised":
         options = {"piwsl_every": 1, **options}  # so few steps are looked at one by one
     done = execute([*program, *words(options)], folder, variables)
     return Trained(folder, options["name"], done.returncode, done.stdout, done.stderr)

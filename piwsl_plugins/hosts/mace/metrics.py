@@ -8,23 +8,39 @@ from typing import Any
 
 from piwsl_plugins.hosts.mace import run
 
+UNFILTERED: dict[str, tuple[str, dict[str, bool]]] = {
+    "delta_es_per_atom": ("energy_weight", {}),
+    "fs": ("forces_weight", {"spread_atoms": True}),
+    "delta_virials_per_atom": ("virials_weight", {}),
+    "mus": ("dipole_weight", {"spread_quantity_vector": False}),
+    "delta_mus_per_atom": ("dipole_weight", {"spread_quantity_vector": False}),
+    "delta_polarizability_per_atom": (
+        "polarizability_weight",
+        {"spread_quantity_vector": False},
+    ),
+}
+"""States of MACE's metrics that keep what has no label: their weights, and how they apply."""
+
 
 def wrap_update(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Let MACE's metrics of a batch see the forces of labelled structures alone.
+    """Let MACE's metrics of a batch see labelled structures alone.
 
-    MACE leaves out their errors where there is no label, but takes its placeholder zeros for
-    reference forces in the relative errors.
+    MACE leaves frames without a label out of the errors of total energies and of forces, but not
+    out of errors per atom and of what relative errors are relative to, where its placeholder zeros
+    count as labels.
     """
     metric = wrapped.__self__  # type: ignore[attr-defined]
-    before = len(metric.fs)
+    before = {name: len(getattr(metric, name)) for name in UNFILTERED}
     result = wrapped(*args, **kwargs)
-    if run.active() is not None and len(metric.fs) > before:
-        from mace.tools.utils import filter_nonzero_weight
+    if run.active() is None:
+        return result
+    from mace.tools.utils import filter_nonzero_weight
 
-        batch = inspect.signature(wrapped).bind(*args, **kwargs).arguments["batch"]
-        filter_nonzero_weight(
-            batch, metric.fs, batch.weight, batch.forces_weight, spread_atoms=True
-        )
+    batch = inspect.signature(wrapped).bind(*args, **kwargs).arguments["batch"]
+    for name, (weight, how) in UNFILTERED.items():
+        values = getattr(metric, name)
+        if len(values) > before[name]:
+            filter_nonzero_weight(batch, values, batch.weight, getattr(batch, weight), **how)
     return result
 
 

@@ -123,6 +123,8 @@ def read_file(
             head.isolated.add(block)
         if training and not keep_isolated:
             block = block.take(np.flatnonzero(~lone))
+        if not len(block):
+            continue
         block = targets(block)
         has = np.stack([block.has(label) for label in TARGETS], axis=1)
         stays: Any = np.ones(len(block), dtype=bool) if keep else has.any(axis=1)

@@ -56,6 +56,39 @@ def test_relative_force_errors_are_relative_to_the_forces_that_there_are(
         assert bare[name] > 1.1 * alone[name]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_errors_per_atom_are_those_of_the_energies_that_there_are(
+    start: Start, batch_size: int
+) -> None:
+    labels: list[dict[str, Any]] = [{"energy": -100.0}, {}]
+    alone = metrics(labels[:1])
+    bare = metrics(labels, batch_size)
+    start("--loss", "piwsl")
+    found = metrics(labels, batch_size)
+    for name in ("mae_e", "rmse_e", "q95_e", "mae_e_per_atom", "rmse_e_per_atom"):
+        assert found[name] == pytest.approx(alone[name], rel=1e-10)
+    for name in ("mae_e_per_atom", "rmse_e_per_atom"):
+        assert abs(bare[name] - alone[name]) > 0.1 * alone[name]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [{"energy": -100.0, "forces": np.full((6, 3), 0.2)}, {"energy": -200.0}],
+        [{"energy": -100.0}, {"energy": -200.0}],
+    ],
+)
+def test_with_every_energy_there_the_errors_are_maces_to_the_last_bit(
+    start: Start, labels: list[dict[str, Any]]
+) -> None:
+    bare = metrics(labels)
+    start("--loss", "piwsl")
+    found = metrics(labels)
+    assert set(found) == set(bare)
+    same = set(found) - {"time", "rel_mae_f", "rel_rmse_f"}
+    assert {name: found[name] for name in same} == {name: bare[name] for name in same}
+
+
 def test_without_any_forces_there_is_no_force_error(start: Start) -> None:
     start("--loss", "piwsl")
     found = metrics([{"energy": -100.0}, {"energy": -200.0}])
