@@ -15,6 +15,7 @@ from piwsl_plugins.deploy.potential import Potential
 from piwsl_plugins.deploy.progress import Progress
 from piwsl_plugins.deploy.simulation import TIME_UNITS, Simulation
 from piwsl_plugins.hosts import calculators
+from piwsl_plugins.weak.delta_calculator import refuse_delta_model
 
 #: The export of a checkpoint of NequIP's, which is no model to run yet.
 EXPORT = "nequip-compile {path} NAME.nequip.pt2 --mode aotinductor --device {device} --target ase"
@@ -52,9 +53,10 @@ def load_exported(path: Path, device: str, dtype: str | None) -> Exported:
         The model, and whether nothing in it reaches beyond its cutoff.
 
     Raises:
-        ValueError: The file is a checkpoint, or cannot be loaded.
+        ValueError: The file is a checkpoint, or a model of a difference alone, or cannot be loaded.
     """
     found = calculators.identify(path)
+    refuse_delta_model(path)
     if found.kind == "checkpoint":
         raise ValueError(
             f"{path}: this is a checkpoint of a training, not an exported model; export it: "

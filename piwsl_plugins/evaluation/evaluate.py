@@ -21,6 +21,7 @@ from piwsl_plugins.evaluation.paths import environments, named_files
 from piwsl_plugins.evaluation.reference import named_calculator
 from piwsl_plugins.evaluation.training_logs import TrainingLog, find_log, read_log
 from piwsl_plugins.hosts.calculators import HOSTS, MODULES, ModelFile, identify, is_importable
+from piwsl_plugins.weak.delta_calculator import refuse_delta_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +49,8 @@ def evaluate(chosen: argparse.Namespace, stage: Stage) -> dict[str, Any]:
     _check_output(chosen.output, chosen.force)
     files = named_files(chosen.models, "models")
     models = {name: identify(path) for name, path in files.items()}
+    for path in files.values():
+        refuse_delta_model(path)
     settings = _settings(chosen)
     pythons = environments(chosen.environment)
     logs = training_logs(models, chosen.log)

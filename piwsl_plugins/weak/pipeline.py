@@ -186,7 +186,8 @@ class Pipeline:
             potential = [self.at.path("committee", LOW_FILE)]
         words = [str(known), "--potential", str(potential[0]), "-o", str(out), "--force"]
         words += ["--candidates", str(given)] if given.is_file() else []
-        words += [*words_of(sample), "--processes", str(self.at.processes)]
+        words += [*words_of(sample), "--parts", str(self.at.root / "cache" / "series")]
+        words += ["--processes", str(self.at.processes)]
         self._stage(
             "sample",
             "Sample new geometries",

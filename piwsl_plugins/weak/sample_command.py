@@ -131,7 +131,7 @@ def run(chosen: argparse.Namespace) -> int:
         )
     write_frames(out, frames)
     ways = Counter(str(frame.info["sampled_by"]) for frame in frames)
-    listed = ", ".join(f"{number} by {way}" for way, number in sorted(ways.items()))
+    listed = ", ".join(f"{number} {way}" for way, number in sorted(ways.items()))
     print(
         f"{out}: {len(frames)} of {len(given) + len(sampled)} geometries ({listed}); "
         f"{choice.near_duplicates} near-duplicates, {len(refused)} frames or series refused"

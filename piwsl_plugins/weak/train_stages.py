@@ -14,7 +14,7 @@ from rich.console import Console
 from piwsl_plugins.training.display import train as train_all
 from piwsl_plugins.training.runs import Run
 from piwsl_plugins.weak import prepare
-from piwsl_plugins.weak.correct import ENERGY, FORCES
+from piwsl_plugins.weak.correct import ENERGY, FORCES, STRESS
 from piwsl_plugins.weak.distil import REFERENCE, REFERENCE_FORCES
 from piwsl_plugins.weak.files import write_text
 from piwsl_plugins.weak.labels_summary import SUMMARY
@@ -102,7 +102,8 @@ class TrainStages:
         energies = self._read("data", prepare.ENERGIES)["energies"]
         labels: dict[str, Any] = {"energy": REFERENCE, "forces": self._forces(train)}
         if kind == STUDENT:
-            labels = {"energy": ENERGY, "forces": FORCES}
+            stress = STRESS if f" {STRESS}=" in train.read_text("utf-8") else None
+            labels = {"energy": ENERGY, "forces": FORCES, "stress": stress}
         if kind == DELTA:
             summary = self._read("label", SUMMARY)
             energies, labels["scale"] = summary["energies"], summary["scale"]

@@ -159,15 +159,21 @@ def _nequip_defaults(training: Training) -> dict[str, Any]:
         "filename": "last",
         "enable_version_counter": False,
     }
+    transforms = "nequip.data.transforms"
     return {
         "data": {
             "transforms": [
                 {
-                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                    "_target_": f"{transforms}.ChemicalSpeciesToAtomTypeMapper",
                     "model_type_names": "${type_names}",
                 },
+                # without a cell, nequip-compile's check would find a stress that is no number
                 {
-                    "_target_": "nequip.data.transforms.NeighborListTransform",
+                    "_target_": f"{transforms}.NonPeriodicCellTransform",
+                    "override_cell": True,
+                },
+                {
+                    "_target_": f"{transforms}.NeighborListTransform",
                     "r_max": "${cutoff_radius}",
                 },
             ],
