@@ -29,11 +29,11 @@ def wrap_update(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     out of errors per atom and of what relative errors are relative to, where its placeholder zeros
     count as labels.
     """
+    if run.active() is None:
+        return wrapped(*args, **kwargs)
     metric = wrapped.__self__  # type: ignore[attr-defined]
     before = {name: len(getattr(metric, name)) for name in UNFILTERED}
     result = wrapped(*args, **kwargs)
-    if run.active() is None:
-        return result
     from mace.tools.utils import filter_nonzero_weight
 
     batch = inspect.signature(wrapped).bind(*args, **kwargs).arguments["batch"]

@@ -180,7 +180,8 @@ def _report(head: Head, source: Source, frames: Frames, left_out: int, training:
     counts = counts_of(frames.has)
     weak = int(frames.has[:, TARGETS.index("weak_forces")].sum())
     if left_out:
-        labels = ", ".join(source.settings.keys)
+        energy = source.settings.energy or "the only energy in the file"
+        labels = ", ".join(({"energy": energy} | source.settings.keys).values())
         logging.info(
             f"PIWSL: {path}: {left_out} of {left_out + len(frames)} frames have none of the labels "
             f"that are read ({labels}) and are left out"

@@ -124,10 +124,11 @@ def open_file(
     optional = ("forces", "stress", "weak_forces", "low_forces")
     for label in optional if training else ("energy", *optional):
         if label in keys and not is_there(keys[label], names):
-            logging.warning(
-                f"PIWSL: {path} has no {label.replace('_', ' ')} {keys[label]!r}; the keys in the "
-                f"file are {', '.join(sorted(names)) or 'none'}"
-            )
+            if training:
+                logging.warning(
+                    f"PIWSL: {path} has no {label.replace('_', ' ')} {keys[label]!r}; the keys in "
+                    f"the file are {', '.join(sorted(names)) or 'none'}"
+                )
             del keys[label]
     if "energy" in keys and keys["energy"] not in names and not is_there(keys["energy"], names):
         _refuse_energy(path, keys["energy"], names)
@@ -167,7 +168,8 @@ def _refuse_energy(path: str, key: str, names: Iterable[str]) -> None:
     try:
         parse(key, list(names))
     except ExpressionError as error:
+        why = f" ({error})" if any(sign in key for sign in "+*/()") else ""
         raise DataError(
-            f"{path}: no frame has an energy under --energy_key {key!r} ({error}); the keys in "
-            f"the file are {', '.join(sorted(names)) or 'none'}"
+            f"{path}: no frame has an energy under --energy_key {key!r}{why}; the keys in the "
+            f"file are {', '.join(sorted(names)) or 'none'}"
         ) from error

@@ -291,6 +291,24 @@ def test_a_database_is_ours_and_its_calculators_energies_are_found(
             assert frame.properties["energy"] == molecules[place].info["REF_energy"]
 
 
+def test_a_table_of_energies_beside_structures_is_read(
+    load: Load, molecules: list[ase.Atoms], tmp_path: Path
+) -> None:
+    write_xyz(tmp_path / "geometries.xyz", molecules, change=lambda _, a: a.info.clear())
+    lines = ["file,frame,E_ccsdt"]
+    for number, energy in enumerate(energies_of(molecules) / units.Hartree):
+        lines.append(f"geometries.xyz,{number},{'' if number == 3 else repr(float(energy))}")
+    path = tmp_path / "energies.csv"
+    path.write_text("\n".join(lines) + "\n")
+    words = ["--loss", "piwsl", "--train_file", str(path), "--valid_fraction", "0.2"]
+    words += ["--energy_key", "E_ccsdt", "--energy_unit", "hartree", "--E0s", "average"]
+    collections = load(*words).collections
+    assert len(collections.train) + len(collections.valid) == 29
+    for place, frame in zip(collections.valid.place.tolist(), collections.valid, strict=True):
+        reference = molecules[place].info["REF_energy"]
+        assert frame.properties["energy"] == pytest.approx(reference, rel=1e-9)
+
+
 def in_other_units(number: int, atoms: ase.Atoms) -> None:
     atoms.info["E"] = atoms.info.pop("REF_energy") / units.Hartree
     atoms.positions /= units.Bohr
