@@ -30,8 +30,8 @@ NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 STRETCH_CONSTANT = 0.35 * units.Hartree / units.Bohr**2
 """Force constant of a bond as long as its atoms' covalent radii, eV/angstrom^2 (Swart and
 Bickelhaupt, Int. J. Quantum Chem. 106, 2536 (2006)); exp(3 - 3 r / (R_i + R_j)) times this at r."""
-STRETCH_ELEMENTS = (1, 5, 6, 7, 8, 9, 15, 16, 17)
-"""Elements of covalent molecules."""
+STRETCH_ELEMENTS = (1, 5, 6, 7, 8, 9, 16)
+"""Elements of covalent molecules, with which that was compared."""
 ALL_ELECTRON = {1: -0.5, 6: -37.8450, 7: -54.5892, 8: -75.0673, 9: -99.7339}
 """Exact non-relativistic energies of atoms, hartree (Chakravorty et al., Phys. Rev. A 47, 3649
 (1993)). Of these elements only, as heavier ones with pseudopotentials may come to any ratio."""

@@ -24,6 +24,8 @@ from piwsl_plugins.data.readers.records import numeric, record_of
 
 LONGEST_LINE = 2**24
 """Bytes; whatever has longer lines is no text."""
+MANY_LINES = 4096
+"""Lines that are read before they are looked at, as a wrong count may ask for any number."""
 DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 _PROPERTIES = re.compile(r"""(?:^|\s)["']?Properties["']?\s*=\s*["']?([^\s"']+)""")
 _NOT_LABELS = {"symbols", "positions", "numbers", "move_mask", "Lattice", "pbc"}
@@ -58,37 +60,54 @@ class _Lines:
     """Lines of a stream, with one to look ahead, their numbers and offsets."""
 
     def __init__(self, stream: BinaryIO, path: str, line: int) -> None:
-        self.stream, self.path = stream, path
+        self.path = path
         self.line = line - 1  # of the last line handed on
-        self.offset = self.next_offset = stream.tell()
+        self.offset = stream.tell()  # of the next
+        self._readline = stream.readline
         self._ahead: bytes | None = None
         self.complete = True  # whether the last line handed on has an end
 
     def peek(self) -> bytes:
+        """The next line as it is; empty at the end."""
         if self._ahead is None:
-            self._ahead = self.stream.readline(LONGEST_LINE)
-            if len(self._ahead) == LONGEST_LINE:
-                raise DataError(f"{self.path}, line {self.line + 1}: too long; not a text file")
+            self._ahead = self._readline(LONGEST_LINE)
         return self._ahead
 
-    def take(self) -> str | None:
-        raw = self.peek()
-        if not raw:
-            return None
+    def take(self, number: int) -> list[str]:
+        """The next lines without their ends; fewer at the end of the file.
+
+        Raises:
+            DataError: a line that is not text.
+        """
+        raw = [] if self._ahead is None else [self._ahead]
+        raw += [self._readline(LONGEST_LINE) for _ in range(number - len(raw))]
         self._ahead = None
-        self.line += 1
-        self.offset, self.next_offset = self.next_offset, self.next_offset + len(raw)
-        self.complete = raw.endswith(b"\n")
-        try:
-            text = raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{self.path}, line {self.line}: {error.reason} (byte {error.start}); the file "
-                "must be text in UTF-8"
-            ) from error
-        if "\r" in text or "\0" in text:
-            raise DataError(f"{self.path}, line {self.line}: a control character amid the line")
-        return text
+        whole = b"".join(raw)
+        if not whole:
+            return []
+        if b"\r" in whole or b"\0" in whole or len(whole) >= LONGEST_LINE or not whole.isascii():
+            self._check(raw)
+        self.complete = whole.endswith(b"\n")
+        lines = whole.decode("utf-8").split("\n")
+        if self.complete:
+            lines.pop()
+        self.line += len(lines)
+        self.offset += len(whole)
+        return [line.removesuffix("\r") for line in lines] if b"\r" in whole else lines
+
+    def _check(self, raw: list[bytes]) -> None:
+        for number, line in enumerate(raw, start=self.line + 1):
+            where = f"{self.path}, line {number}"
+            if len(line) >= LONGEST_LINE:
+                raise DataError(f"{where}: too long; not a text file")
+            if b"\r" in line.removesuffix(b"\n").removesuffix(b"\r") or b"\0" in line:
+                raise DataError(f"{where}: a control character amid the line")
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{where}: {error.reason} (byte {error.start}); the file must be text in UTF-8"
+                ) from error
 
 
 def frame_texts(stream: BinaryIO, path: str, number: int = 0, line: int = 1) -> Iterator[FrameText]:
@@ -106,16 +125,16 @@ def frame_texts(stream: BinaryIO, path: str, number: int = 0, line: int = 1) -> 
     Raises:
         DataError: a frame that is not whole, or anything else between the frames.
     """
-    lines = _Lines(stream, path, line)
-    while (head := lines.take()) is not None:
-        if not head.strip():
+    lines, start = _Lines(stream, path, line), stream.tell()
+    while head := lines.take(1):
+        if not head[0].strip():
             _only_empty_lines_follow(lines, number)
             return
-        first, offset = lines.line, lines.offset
-        text = FrameText(path, number, first, offset, _count(head, lines, number), [head])
+        atoms = _count(head[0], lines, number)
+        text = FrameText(path, number, lines.line, start, atoms, head)
         _take_frame(lines, text)
         yield text
-        number += 1
+        number, start = number + 1, lines.offset
 
 
 def _count(head: str, lines: _Lines, number: int) -> int:
@@ -133,22 +152,24 @@ def _count(head: str, lines: _Lines, number: int) -> int:
 
 
 def _take_frame(lines: _Lines, text: FrameText) -> None:
-    for index in range(1 + text.atoms):
-        line = lines.take()
-        if line is None:
+    wanted = 2 + text.atoms
+    while len(text.lines) < wanted:
+        before = len(text.lines)
+        text.lines.extend(lines.take(min(wanted - before, MANY_LINES)))
+        for index in range(max(before, 2), len(text.lines)):
+            if len(text.lines[index].split(maxsplit=1)) < 2:
+                raise DataError(
+                    f"{text.path}, line {text.line + index}: frame {text.number}, which begins at "
+                    f"line {text.line}, has {text.atoms} atoms, but after {index - 2} of them "
+                    f"comes {text.lines[index][:60]!r}"
+                )
+        if len(text.lines) == before:
             raise DataError(
-                f"{lines.path}: the file ends within frame {text.number}, which begins at line "
-                f"{text.line}: {max(0, index - 1)} of {text.atoms} atoms are there; it was cut off"
+                f"{text.path}: the file ends within frame {text.number}, which begins at line "
+                f"{text.line}: {max(0, before - 2)} of {text.atoms} atoms are there; it was cut off"
             )
-        if index > 0 and len(line.split(maxsplit=1)) < 2:
-            raise DataError(
-                f"{lines.path}, line {lines.line}: frame {text.number}, which begins at line "
-                f"{text.line}, has {text.atoms} atoms, but after {index - 1} of them comes "
-                f"{line[:60]!r}"
-            )
-        text.lines.append(line)
     while lines.peek().lstrip().startswith(b"VEC"):
-        text.lines.append(lines.take() or "")
+        text.lines.extend(lines.take(1))
     if not lines.complete:
         *others, last = [line.split()[-1] for line in text.lines[2:]]
         check_end(text.at(len(text.lines) - 1), last, others or text.lines[-1].split()[1:-1])
@@ -178,8 +199,8 @@ def check_end(where: str, last: str, others: list[str]) -> None:
 
 def _only_empty_lines_follow(lines: _Lines, number: int) -> None:
     empty = lines.line
-    while (line := lines.take()) is not None:
-        if line.strip():
+    while line := lines.take(1):
+        if line[0].strip():
             raise DataError(
                 f"{lines.path}, line {empty}: an empty line after {number} frames, with more "
                 f"text from line {lines.line} on; most programs read no further. Remove it"
