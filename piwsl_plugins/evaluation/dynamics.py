@@ -98,7 +98,7 @@ def constant_energy(
         progress: Called after each step.
     """
     atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
-    _thermalise(atoms, temperature, np.random.default_rng(seed))
+    thermalise(atoms, temperature, np.random.default_rng(seed))
     atoms.calc = calculator
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
     energies = [float(atoms.get_total_energy()) / len(atoms)]
@@ -137,7 +137,7 @@ def constant_energy(
     )
 
 
-def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+def thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
     """Draw momenta of a temperature, less the common translation and, if not periodic, rotation."""
     masses = atoms.get_masses()[:, None]
     momenta = np.sqrt(units.kB * temperature * masses) * rng.normal(size=(len(atoms), 3))

@@ -199,7 +199,7 @@ def load(model: ModelFile, *, dtype: str | None = None, device: str = "cpu") -> 
         ValueError: The host is not installed here, or cannot load the file, or there is no such
             device.
     """
-    if not is_importable(model.host):
+    if model.kind != DELTA and not is_importable(model.host):
         extra = MODULES[model.host]
         raise ValueError(
             f"{model.path}: this is a {model.kind} file of {model.host}, and {model.host} is not "

@@ -56,7 +56,7 @@ def choose(
         sampled: Those to choose from.
         number: How many at most; None for all that are no near-duplicates.
         closest: Geometries that are nearer to one that is known or chosen are near-duplicates; in
-            units of the spread of all, the root mean square distance from their mean.
+            units of the spread of all, the median distance from their mean.
 
     Raises:
         ValueError: There is nothing to choose from, or a library is missing.
@@ -72,7 +72,7 @@ def choose(
         return Choice(np.arange(len(sampled)), 0)
     first = len(frames) - len(sampled)
     points = descriptors(frames)
-    spread = float(np.sqrt((points**2).sum(axis=1).mean()))
+    spread = float(np.median(np.linalg.norm(points, axis=1)))
     search = FPS(n_to_select=len(frames), initialize=list(range(first)) or 0).fit(points)
     order = np.asarray(search.selected_idx_, dtype=np.int64)
     distance = np.sqrt(np.maximum(search.hausdorff_at_select_[order], 0.0))

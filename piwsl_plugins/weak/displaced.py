@@ -8,7 +8,8 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import BaseCalculator
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+from piwsl_plugins.evaluation.dynamics import thermalise
 
 
 def trajectory(
@@ -45,7 +46,7 @@ def trajectory(
     rng = np.random.default_rng(seed)
     moving = atoms.copy()
     moving.calc = calculator
-    MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=rng)
+    thermalise(moving, temperature, rng)
     dynamics = Langevin(
         moving,
         timestep * units.fs,
