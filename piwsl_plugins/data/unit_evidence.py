@@ -1,7 +1,7 @@
 """What the numbers of frames say about their units: lengths, energies, and forces beside both.
 
 Every function here measures one figure that is about 1 (or within a known range) where the units
-are right. What follows from it is decided in :mod:`piwsl_plugins.data.plausibility`.
+are right. What follows from it is decided by the limits in :mod:`piwsl_plugins.data.unit_limits`.
 """
 
 from __future__ import annotations
