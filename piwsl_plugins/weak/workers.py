@@ -40,6 +40,7 @@ class Workers:
         self.method = method
         self.processes = processes
         self._before: dict[str, str | None] = {}
+        self._others: set[object] = set()
         self._pool: ProcessPoolExecutor | None = None
         self._mean = math.inf  # seconds a frame, so far
 
@@ -47,9 +48,14 @@ class Workers:
         # processes begin when they are needed, and inherit this then
         self._before = {name: os.environ.get(name) for name in ONE_THREAD}
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        self._others = set(multiprocessing.active_children())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # nobody waits for calculations that go on
+            for process in multiprocessing.active_children():
+                if process not in self._others:
+                    process.terminate()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for name, value in self._before.items():

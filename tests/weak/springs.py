@@ -19,7 +19,7 @@ STIFFNESS, LENGTH = 3.0, 1.0  # eV/angstrom^2, angstrom
 class Springs(Calculator):
     """Springs between all pairs of atoms.
 
-    It sleeps `delay` seconds a frame, writes a line into `log` for each, does not converge where
+    It writes a line into `log` and sleeps `delay` seconds for each frame, does not converge where
     the first two atoms are more than `fails_above` angstrom apart, ends its process where they are
     more than `dies_above`, and gives NaN for sulphur. It cannot treat gold.
     """
@@ -44,7 +44,6 @@ class Springs(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        time.sleep(self.delay)
         positions = self.atoms.positions
         apart = np.linalg.norm(positions[1] - positions[0])
         if 79 in self.atoms.numbers:
@@ -56,6 +55,7 @@ class Springs(Calculator):
         if self.log:
             with Path(self.log).open("a") as stream:
                 stream.write(f"{positions[1, 0]!r} {os.environ['OMP_NUM_THREADS']}\n")
+        time.sleep(self.delay)
         energy, forces = springs(positions)
         self.results: dict[str, Any] = {"energy": energy, "forces": forces}
         if 16 in self.atoms.numbers:

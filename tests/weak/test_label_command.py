@@ -270,8 +270,8 @@ def test_what_is_in_the_cache_is_not_computed_again(
     assert len(log.read_text().splitlines()) == 10
 
 
-def command(source: Path, out: Path, log: Path) -> subprocess.Popen[str]:
-    arguments = f'{{"log": "{log}", "delay": 0.05}}'
+def command(source: Path, out: Path, log: Path, delay: float = 0.05) -> subprocess.Popen[str]:
+    arguments = f'{{"log": "{log}", "delay": {delay}}}'
     words = [sys.executable, "-m", "piwsl_plugins", "weak", "label", str(source), "-o", str(out)]
     words += ["--method", SPRINGS, "--arguments", arguments, "--processes", "2"]
     return subprocess.Popen(
@@ -283,6 +283,23 @@ def command(source: Path, out: Path, log: Path) -> subprocess.Popen[str]:
     )
 
 
+def wait_for_lines(log: Path, number: int) -> None:
+    until = time.monotonic() + 120.0
+    while not (log.exists() and log.read_text().count("\n") >= number):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_an_interrupted_command_does_not_wait_for_long_calculations(tmp_path: Path) -> None:
+    source, log = write(tmp_path / "in.xyz", trimers(4)), tmp_path / "log"
+    run = command(source, tmp_path / "out.xyz", log, delay=600.0)
+    wait_for_lines(log, 1)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "interrupted; the same command goes on" in said
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_stopped_goes_on_where_it_stood(how: signal.Signals, tmp_path: Path) -> None:
     source, out, log = (
@@ -291,9 +308,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_stood(how: signal.Signals, tmp_
         tmp_path / "l",
     )
     first = command(source, out, log)
-    until = time.monotonic() + 60.0
-    while not (log.exists() and log.read_text().count("\n") >= 60) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for_lines(log, 60)
     first.send_signal(how)
     # the pipe ends only when every process that holds it has ended, those that label included
     said, _ = first.communicate(timeout=30)
