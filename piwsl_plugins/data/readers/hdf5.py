@@ -21,9 +21,9 @@ from piwsl_plugins.data.readers.hdf5_file import (
     links,
     open_group,
 )
-from piwsl_plugins.data.readers.hdf5_group import OpenGroup, Texts
+from piwsl_plugins.data.readers.hdf5_group import Buffers, OpenGroup, Texts
 from piwsl_plugins.data.readers.hdf5_index import NUMBERS, Group, Index, build
-from piwsl_plugins.data.readers.hdf5_labels import Label, Units, keys_of, plan
+from piwsl_plugins.data.readers.hdf5_labels import Label, Units, keys_of, plan, scaled
 from piwsl_plugins.data.settings import DataSettings
 
 LARGEST_BLOCK = 2_000_000
@@ -147,7 +147,7 @@ class Hdf5Source(Source):
     def _count(self, opened: OpenGroup, name: str) -> int:
         total, per_atom = 0, name in self.index.vectors
         for start, stop in self._slices(opened.group, BLOCK_SIZE):
-            values = opened.read(name, start, stop, per_atom=per_atom)
+            values = opened.label(name, start, stop, per_atom=per_atom)
             total += int((~np.isnan(values.reshape(stop - start, -1))).any(axis=1).sum())
         return total
 
@@ -167,8 +167,9 @@ class Hdf5Source(Source):
         """
         if size < 1:
             raise ValueError(f"size: got {size}, expected at least 1")
+        buffers: Buffers = {}
         for group in self.index.groups:
-            opened = self.open(group)
+            opened = self.open(group, buffers)
             for start, stop in self._slices(group, size):
                 yield self.read(opened, start, stop, self.plan)
 
@@ -179,9 +180,9 @@ class Hdf5Source(Source):
         group, place = self.index.find(number)
         return self.read(self.open(group), place, place + 1, self.plan)
 
-    def open(self, group: Group) -> OpenGroup:
-        """A group of the index, to read from."""
-        return OpenGroup(self._handle.root, group, str(self.path))
+    def open(self, group: Group, buffers: Buffers | None = None) -> OpenGroup:
+        """A group of the index, to read from; ``buffers`` as for :class:`OpenGroup`."""
+        return OpenGroup(self._handle, group, buffers)
 
     def _slices(self, group: Group, size: int) -> Iterator[tuple[int, int]]:
         step = max(1, min(size, LARGEST_BLOCK // len(group.numbers)))
@@ -198,9 +199,9 @@ class Hdf5Source(Source):
             places=np.arange(group.start + start, group.start + stop, dtype=np.int64),
             group=group.name,
             numbers=group.numbers,
-            positions=np.multiply(positions, self.units.length, dtype=np.float64),
+            positions=scaled(positions, self.units.length),
             labels={name: label.read(opened, start, stop) for name, label in labels.items()},
-            info=Texts(opened, texts, stop - start),
+            info=Texts(self.open(group), texts, stop - start) if texts else {},
         )
 
     def columns(

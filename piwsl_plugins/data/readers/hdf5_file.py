@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,25 +74,27 @@ class Handle:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: h5py.File | None = None
+        self._root: h5g.GroupID | None = None
         self._process = -1
 
     @property
     def root(self) -> h5g.GroupID:
         """The root group, open in this process."""
-        if self._file is None or self._process != os.getpid():
+        if self._root is None or self._process != os.getpid():
             with broken_file_named(str(self.path)):
                 self._file = h5py.File(self.path, "r", locking="best-effort")
+                self._root = self._file["/"].id
             self._process = os.getpid()
-        return self._file["/"].id
+        return self._root
 
     def close(self) -> None:
         """Close the file; it opens again when used again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
-        self._file = None
+        self._file = self._root = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_file": None, "_process": -1}
+        return {**self.__dict__, "_file": None, "_root": None, "_process": -1}
 
 
 def open_group(parent: h5g.GroupID, name: str) -> h5g.GroupID | None:
@@ -126,15 +129,20 @@ class Array:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows ``start`` to ``stop``, in the file's own type."""
-        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+    def rows(self, start: int, stop: int, buffer: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Rows ``start`` to ``stop``, in the file's own type; in ``buffer`` where they fit."""
+        shape = (stop - start, *self.shape[1:])
+        size = math.prod(shape)
+        if buffer is not None and buffer.dtype == self.dtype and buffer.size >= size:
+            out = buffer[:size].reshape(shape)
+        else:
+            out = np.empty(shape, self.dtype)
         if stop - start == self.shape[0]:
             self.data.read(h5s.ALL, h5s.ALL, out)
             return out
         space = h5s.create_simple(self.shape)
-        space.select_hyperslab((start,) + (0,) * (len(self.shape) - 1), out.shape)
-        self.data.read(h5s.create_simple(out.shape), space, out)
+        space.select_hyperslab((start,) + (0,) * (len(shape) - 1), shape)
+        self.data.read(h5s.create_simple(shape), space, out)
         return out
 
     def text(self) -> str:

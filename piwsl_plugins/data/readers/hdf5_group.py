@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from h5py import h5g
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from piwsl_plugins.data.checks import MAX_NAMED
 from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.data.readers.hdf5_file import Array, broken_file_named, open_array
+from piwsl_plugins.data.readers.hdf5_file import Array, Handle, broken_file_named, open_array
 from piwsl_plugins.data.readers.hdf5_index import Group
 
 Raw = NDArray[np.floating]
+Buffers = dict[str, Raw]
+Check = Callable[[str, int, Raw], None]
+AHEAD = 500_000
+"""Numbers of a dataset that are read at once: each call of HDF5 costs as much as a thousand."""
 LARGEST = 1e150
 """Numbers beyond it count as infinite: what remains does not overflow in another unit or a sum."""
 
@@ -27,15 +32,23 @@ class OpenGroup:
         where: file and group, for messages.
     """
 
-    def __init__(self, root: h5g.GroupID, group: Group, path: str) -> None:
+    def __init__(self, handle: Handle, group: Group, buffers: Buffers | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            handle: the file.
+            group: the group.
+            buffers: where to keep what is read ahead for the frames that follow; none, nothing is.
+        """
         self.group = group
-        self.where = f"{path}, group {group.name}"
-        self._root = root
+        self.where = f"{handle.path}, group {group.name}"
+        self._handle, self._buffers = handle, buffers
         self._data: dict[str, Array] = {}
+        self._windows: dict[str, tuple[int, Raw]] = {}
 
     @functools.cached_property
     def _id(self) -> h5g.GroupID:
-        return h5g.open(self._root, self.group.name.encode())
+        return h5g.open(self._handle.root, self.group.name.encode())
 
     def text(self, name: str) -> str:
         """A string that holds for all frames, or "" where there is none."""
@@ -48,10 +61,7 @@ class OpenGroup:
         Raises:
             DataError: a broken file, or positions that are no numbers.
         """
-        values = self.read(name, start, stop, per_atom=True)
-        if not _all_finite(values):
-            self._name_frames(name, "positions that are not finite", start, ~_finite(values))
-        return values
+        return self._read(name, start, stop, True, self._check_positions)
 
     def label(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
         """A label of some frames; one that is missing is NaN throughout.
@@ -68,26 +78,43 @@ class OpenGroup:
         Raises:
             DataError: a broken file, infinite numbers, or vectors of which some are NaN.
         """
-        values = self.read(name, start, stop, per_atom=per_atom)
+        return self._read(name, start, stop, per_atom, self._check_label)
+
+    def _read(self, name: str, start: int, stop: int, per_atom: bool, check: Check) -> Raw:
+        """Some rows of a dataset as they are; shape, type and numbers are checked."""
+        first, values = self._windows.get(name, (0, None))
+        if values is None or start < first or stop > first + len(values):
+            with broken_file_named(self.where):
+                data = self._data.get(name)
+                if data is None:
+                    data = self._data[name] = self._open(name, per_atom)
+                first, values = start, self._rows(name, data, start, stop)
+            check(name, start, values)
+        return values[start - first : stop - first]
+
+    def _rows(self, name: str, data: Array, start: int, stop: int) -> Raw:
+        if self._buffers is None:
+            return data.rows(start, stop)
+        stop = max(stop, min(start + AHEAD // math.prod(data.shape[1:]), data.shape[0]))
+        buffer = self._buffers.get(name)
+        values = data.rows(start, stop, buffer)
+        if buffer is None or values.size > buffer.size:
+            self._buffers[name] = values.ravel()
+        self._windows[name] = start, values
+        return values
+
+    def _check_positions(self, name: str, start: int, values: Raw) -> None:
+        if not _all_finite(values):
+            self._name_frames(name, "positions that are not finite", start, ~_finite(values))
+
+    def _check_label(self, name: str, start: int, values: Raw) -> None:
         if not _all_finite(values):
             missing = np.isnan(values.reshape(len(values), -1)).all(axis=1)
             bad = ~(missing | _finite(values))
             if bad.any():
-                what = "vectors that are not finite" if per_atom else "infinite energies"
+                what = "vectors that are not finite" if values.ndim > 1 else "infinite energies"
                 self._name_frames(name, what, start, bad)
-        return values
-
-    def read(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
-        """Some rows of a dataset of this group as they are, its shape and type checked.
-
-        Raises:
-            DataError: a broken file, another shape, or no floating-point numbers.
-        """
-        with broken_file_named(self.where):
-            data = self._data.get(name)
-            if data is None:
-                data = self._data[name] = self._open(name, per_atom)
-            return data.rows(start, stop)
+            values[missing] = np.nan  # no signalling NaN, of which NumPy would warn
 
     def _open(self, name: str, per_atom: bool) -> Array:
         data = open_array(self._id, name, self.where)

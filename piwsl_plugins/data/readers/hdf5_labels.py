@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from piwsl_plugins.data.blocks import FORCES, Floats
 from piwsl_plugins.data.expressions import ExpressionError, parse
@@ -47,6 +48,14 @@ class Units:
         )
 
 
+def scaled(values: NDArray[np.floating], factor: float) -> Floats:
+    """A copy in double precision, times a factor."""
+    copy = values.astype(np.float64)
+    if factor != 1.0:
+        copy *= factor
+    return copy
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Label:
     """A sum of datasets in the unit of the file.
@@ -69,8 +78,7 @@ class Label:
                 shape = (stop - start, len(opened.group.numbers), 3)
                 return np.full(shape if self.per_atom else shape[:1], np.nan)
             values = opened.label(column, start, stop, per_atom=self.per_atom)
-            with np.errstate(invalid="ignore"):  # a signalling NaN is a missing label as well
-                part = np.multiply(values, factor * self.unit, dtype=np.float64)
+            part = scaled(values, factor * self.unit)
             total = part if total is None else np.add(total, part, out=total)
         assert total is not None  # an expression has at least one column
         return total
