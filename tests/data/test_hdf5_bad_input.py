@@ -93,6 +93,7 @@ def test_forces_of_which_some_are_missing_name_the_frame(
     change(path, "H2O1", FORCES[layout], with_value(layout, FORCES[layout], (0, 2, 2), value))
     with pytest.raises(DataError, match=r"group H2O1: vectors that are not finite .* frames 5 \("):
         read(path, layout)
+    assert open_source(path).keys[FORCES[layout]] == 13  # what is in a file can always be listed
 
 
 def test_at_most_ten_frames_are_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -268,6 +269,23 @@ def test_a_large_group_comes_in_slices_and_a_large_molecule_alone(
     monkeypatch.setattr("piwsl_plugins.data.readers.hdf5.LARGEST_BLOCK", 60)
     lengths = [len(block) for block in open_source(path, DataSettings(**KEYS["ani"])).blocks()]
     assert lengths == [20, 20, 1, 1]
+
+
+def test_memory_does_not_grow_with_the_conformers_of_a_group(tmp_path: Path) -> None:
+    peaks = []
+    for n_frames in (100_000, 300_000):
+        path = tmp_path / str(n_frames)
+        with h5py.File(path, "w") as file:
+            file["H2O1/atomic_numbers"] = [1, 1, 8]
+            file["H2O1/hf_dz.energy"] = np.zeros(n_frames)
+            for name in ("coordinates", "wb97x_dz.forces"):
+                file["H2O1"][name] = np.ones((n_frames, 3, 3), "f4")
+        source = open_source(path, DataSettings(energy="hf_dz.energy", forces="wb97x_dz.forces"))
+        tracemalloc.start()
+        assert sum(len(block) for block in source.blocks()) == n_frames
+        peaks.append(tracemalloc.get_traced_memory()[1] / 1e6)
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] < 15.0  # MB; positions and forces alone are 43 in eV/angstrom
 
 
 def test_maces_own_hdf5_files_are_not_ours(tmp_path: Path) -> None:

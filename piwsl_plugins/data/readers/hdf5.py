@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from h5py import h5g
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -29,6 +31,8 @@ from piwsl_plugins.data.settings import DataSettings
 LARGEST_BLOCK = 2_000_000
 """Atoms of all frames that are held at once, at most (a larger frame comes alone)."""
 
+KEPT = 16
+"""Groups that stay open for random access; each holds at most a chunk or so of each dataset."""
 LOOKED_AT = 16
 """Groups that are looked at to recognise a file."""
 
@@ -54,6 +58,8 @@ class Hdf5Source(Source):
         super().__init__(Path(path), settings)
         self._handle = Handle(self.path)
         self._counts: dict[str, int] = {}
+        self._kept: OrderedDict[str, OpenGroup] = OrderedDict()
+        self._kept_of: h5g.GroupID | None = None
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -82,6 +88,7 @@ class Hdf5Source(Source):
 
     def close(self) -> None:
         """Close the file; it opens again when read again."""
+        self._kept.clear()
         self._handle.close()
 
     @functools.cached_property
@@ -147,7 +154,7 @@ class Hdf5Source(Source):
     def _count(self, opened: OpenGroup, name: str) -> int:
         total, per_atom = 0, name in self.index.vectors
         for start, stop in self._slices(opened.group, BLOCK_SIZE):
-            values = opened.label(name, start, stop, per_atom=per_atom)
+            values = opened.unchecked(name, start, stop, per_atom=per_atom)
             total += int((~np.isnan(values.reshape(stop - start, -1))).any(axis=1).sum())
         return total
 
@@ -178,7 +185,21 @@ class Hdf5Source(Source):
         if not 0 <= number < len(self):
             raise IndexError(f"{self.path}: frame {number}, expected 0 to {len(self) - 1}")
         group, place = self.index.find(number)
-        return self.read(self.open(group), place, place + 1, self.plan)
+        return self.read(self._open_kept(group), place, place + 1, self.plan)
+
+    def _open_kept(self, group: Group) -> OpenGroup:
+        """A group whose datasets stay open for the next frame of it that is asked for."""
+        if self._kept_of is not self._handle.root:  # of another process, or closed
+            self._kept.clear()
+            self._kept_of = self._handle.root
+        opened = self._kept.pop(group.name, None) or self.open(group)
+        self._kept[group.name] = opened
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": OrderedDict(), "_kept_of": None}
 
     def open(self, group: Group, buffers: Buffers | None = None) -> OpenGroup:
         """A group of the index, to read from; ``buffers`` as for :class:`OpenGroup`."""

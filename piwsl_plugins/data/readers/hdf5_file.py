@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from piwsl_plugins.data.readers.base import DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+CHUNK_CACHE = 1 << 20
+"""Bytes of chunks that HDF5 keeps of each open dataset."""
 _BROKEN = (
     OSError,
     RuntimeError,
@@ -82,7 +84,9 @@ class Handle:
         """The root group, open in this process."""
         if self._root is None or self._process != os.getpid():
             with broken_file_named(str(self.path)):
-                self._file = h5py.File(self.path, "r", locking="best-effort")
+                self._file = h5py.File(
+                    self.path, "r", locking="best-effort", rdcc_nbytes=CHUNK_CACHE
+                )
                 self._root = self._file["/"].id
             self._process = os.getpid()
         return self._root

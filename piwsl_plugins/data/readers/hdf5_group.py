@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ Raw = NDArray[np.floating]
 Buffers = dict[str, Raw]
 Check = Callable[[str, int, Raw], None]
 AHEAD = 500_000
-"""Numbers of a dataset that are read at once: each call of HDF5 costs as much as a thousand."""
+"""Coordinates that are read at once: each call of HDF5 costs as much as a thousand."""
 LARGEST = 1e150
 """Numbers beyond it count as infinite: what remains does not overflow in another unit or a sum."""
 
@@ -80,6 +79,10 @@ class OpenGroup:
         """
         return self._read(name, start, stop, per_atom, self._check_label)
 
+    def unchecked(self, name: str, start: int, stop: int, *, per_atom: bool) -> Raw:
+        """As :meth:`label`, infinite numbers and stray NaN included."""
+        return self._read(name, start, stop, per_atom, lambda name, start, values: None)
+
     def _read(self, name: str, start: int, stop: int, per_atom: bool, check: Check) -> Raw:
         """Some rows of a dataset as they are; shape, type and numbers are checked."""
         first, values = self._windows.get(name, (0, None))
@@ -95,7 +98,8 @@ class OpenGroup:
     def _rows(self, name: str, data: Array, start: int, stop: int) -> Raw:
         if self._buffers is None:
             return data.rows(start, stop)
-        stop = max(stop, min(start + AHEAD // math.prod(data.shape[1:]), data.shape[0]))
+        ahead = AHEAD // (3 * len(self.group.numbers))
+        stop = max(stop, min(start + ahead, self.group.n_frames))
         buffer = self._buffers.get(name)
         values = data.rows(start, stop, buffer)
         if buffer is None or values.size > buffer.size:
