@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 
@@ -27,13 +28,14 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """Energies along a trajectory at constant energy.
+    """Energies along a trajectory.
 
     Attributes:
         times: Shape ``[n]``, ps.
         energies: Potential and kinetic energy together, shape ``[n]``, eV per atom, less the
             first.
-        drift: Slope of the energy against time, eV/atom/ps; None for a trajectory that exploded.
+        drift: Slope of the energy against time, eV/atom/ps; None for a trajectory that exploded or
+            stood in a heat bath.
         fluctuation: Root mean square distance of the energy from that line, eV/atom; likewise.
         exploded_at: Time at which it exploded, ps, or None.
         reason: What was found there, or None.
@@ -78,6 +80,7 @@ def constant_energy(
     timestep: float = 0.5,
     temperature: float = 300.0,
     seed: int = 0,
+    most_drift: float = np.inf,
     progress: Callable[[], object] | None = None,
 ) -> Trajectory:
     """Run velocity-Verlet dynamics (NVE) and follow the total energy.
@@ -95,12 +98,80 @@ def constant_energy(
         temperature: Of the initial velocities, kelvin, before the common translation and, if not
             periodic, rotation of several atoms are taken out.
         seed: Seed of the velocities.
+        most_drift: It counts as exploded, too, where the energy is farther than that from the
+            first, eV per atom.
         progress: Called after each step.
     """
-    atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
-    thermalise(atoms, temperature, np.random.default_rng(seed))
-    atoms.calc = calculator
+    atoms, _ = _start(frame, calculator, temperature, seed)
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
+    found = _follow(atoms, dynamics, ranges, steps, timestep, most_drift, progress)
+    if found.reason is not None or len(found.times) < 3:
+        return found
+    line = np.polyfit(found.times, found.energies, 1)
+    away = found.energies - np.polyval(line, found.times)
+    return replace(found, drift=float(line[0]), fluctuation=float(np.sqrt(np.mean(away**2))))
+
+
+def heat_bath(
+    frame: Atoms,
+    calculator: Calculator,
+    ranges: Ranges,
+    *,
+    steps: int = 1000,
+    timestep: float = 0.5,
+    temperature: float = 300.0,
+    friction: float = 0.01,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> Trajectory:
+    """Run Langevin dynamics (NVT); what counts as exploded is that of `constant_energy`.
+
+    Args:
+        frame: Where it starts, angstrom; it is copied, not changed.
+        calculator: Any ASE calculator with energies and forces.
+        ranges: Distances to the nearest neighbour in the data, as of `neighbour_ranges`.
+        steps: Number of steps.
+        timestep: Femtoseconds.
+        temperature: Of the initial velocities and of the bath, kelvin.
+        friction: Of the bath, 1/fs.
+        seed: Seed of the velocities and of the bath.
+        progress: Called after each step.
+
+    Returns:
+        The trajectory, with the energies that the bath gives and takes, and without a drift.
+    """
+    atoms, rng = _start(frame, calculator, temperature, seed)
+    dynamics = Langevin(
+        atoms,
+        timestep=timestep * units.fs,
+        temperature_K=temperature,
+        friction=friction / units.fs,
+        fixcm=False,
+        rng=rng,
+    )
+    return _follow(atoms, dynamics, ranges, steps, timestep, np.inf, progress)
+
+
+def _start(
+    frame: Atoms, calculator: Calculator, temperature: float, seed: int
+) -> tuple[Atoms, np.random.Generator]:
+    atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    rng = np.random.default_rng(seed)
+    thermalise(atoms, temperature, rng)
+    atoms.calc = calculator
+    return atoms, rng
+
+
+def _follow(
+    atoms: Atoms,
+    dynamics: VelocityVerlet | Langevin,
+    ranges: Ranges,
+    steps: int,
+    timestep: float,
+    most_drift: float,
+    progress: Callable[[], object] | None,
+) -> Trajectory:
+    """Step until the end or an explosion."""
     energies = [float(atoms.get_total_energy()) / len(atoms)]
     reason = None
     for step in range(1, steps + 1):
@@ -112,6 +183,8 @@ def constant_energy(
             break
         if not np.isfinite(energy):
             reason = "the energy is not a finite number"
+        elif abs(energy - energies[0]) > most_drift:
+            reason = f"the energy is {energy - energies[0]:+.3g} eV per atom from the first"
         elif step % LOOK_EVERY == 0 or step == steps:
             reason = strange_neighbour(atoms, ranges)
         if np.isfinite(energy):
@@ -120,18 +193,11 @@ def constant_energy(
             break
         if progress is not None:
             progress()
-    times = 1e-3 * timestep * np.arange(len(energies), dtype=np.float64)
-    drift = fluctuation = None
-    relative = np.array(energies) - energies[0]
-    if reason is None and len(times) > 2:
-        line = np.polyfit(times, relative, 1)
-        drift = float(line[0])
-        fluctuation = float(np.sqrt(np.mean((relative - np.polyval(line, times)) ** 2)))
     return Trajectory(
-        times=times,
-        energies=relative,
-        drift=drift,
-        fluctuation=fluctuation,
+        times=1e-3 * timestep * np.arange(len(energies), dtype=np.float64),
+        energies=np.array(energies) - energies[0],
+        drift=None,
+        fluctuation=None,
         exploded_at=None if reason is None else 1e-3 * timestep * step,
         reason=reason,
     )

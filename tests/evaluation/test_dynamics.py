@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
@@ -12,6 +12,7 @@ from swirl import Harmonic
 
 from piwsl_plugins.evaluation.dynamics import (
     constant_energy,
+    heat_bath,
     nearest_neighbours,
     neighbour_ranges,
 )
@@ -87,3 +88,25 @@ def test_the_frame_stays_as_it_was() -> None:
     constant_energy(atoms, EMT(), {}, steps=3)
     np.testing.assert_array_equal(atoms.positions, before)
     assert atoms.calc is None
+
+
+def test_energy_that_runs_away_has_exploded_where_a_limit_is_set() -> None:
+    atom, swirl = Atoms("H", positions=[[1, 0, 0]]), Harmonic(5.0, swirl=(0, 0, 2))
+    found = constant_energy(atom, swirl, {}, most_drift=0.5)
+    assert found.reason is not None
+    assert found.reason.endswith(" eV per atom from the first")
+    assert abs(found.energies[-1]) > 0.5 >= abs(found.energies[-2])
+    assert found.exploded_at == pytest.approx(found.times[-1])
+
+
+def test_a_heat_bath_brings_a_cold_start_to_its_temperature() -> None:
+    atoms = Atoms("H40", positions=np.zeros((40, 3)))
+    runs = {seed: heat_bath(atoms, Harmonic(5.0), {}, seed=seed, friction=0.1) for seed in (1, 2)}
+    # kinetic and potential energy of an oscillator; it started with the former alone
+    expected = 1.5 * units.kB * 300.0
+    for found in runs.values():
+        assert (found.reason, found.drift) == (None, None)
+        assert np.mean(found.energies[500:]) == pytest.approx(expected, rel=0.4)
+    assert not np.allclose(runs[1].energies, runs[2].energies)
+    again = heat_bath(atoms, Harmonic(5.0), {}, seed=1, friction=0.1)
+    np.testing.assert_array_equal(again.energies, runs[1].energies)
