@@ -36,8 +36,9 @@ def report_words(
     """
     words = [*(f"{name}={path}" for name, path in models.items()), "--data", f"test={test}"]
     words += ["--output", str(folder), "--force", "--device", settings.device]
+    words += ["--nve-temperature", f"{settings.report.nve_temperature:g}"]
     words += ["--nve-steps", str(settings.report.nve_steps)]
-    return [*words, "--nve-temperature", f"{settings.report.nve_temperature:g}"]
+    return [*words, "--probes", str(settings.report.probes)]
 
 
 def rows(evaluation: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -133,6 +133,7 @@ class ReportBlock:
 
     nve_steps: int = setting(1000, "steps of dynamics at constant energy; 0 leaves them out")
     nve_temperature: float = setting(300.0, "of its first velocities", unit="K")
+    probes: int = setting(20, "frames at which loops and finite differences are taken")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

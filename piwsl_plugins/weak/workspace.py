@@ -7,10 +7,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from piwsl_plugins import cli
 from piwsl_plugins.evaluation.jobs import check_environment
 from piwsl_plugins.evaluation.paths import environments
 from piwsl_plugins.training.mace_runs import MaceRun
@@ -69,8 +71,7 @@ class Workspace:
 
     def program(self, name: str) -> str:
         """A program as a user types it: its name alone where it is that of this environment."""
-        here = self.python.parent == Path(sys.executable).parent
-        return name if here else str(self.python.parent / name)
+        return name if self._is_here else str(self.python.parent / name)
 
     def weak(self, command: str, *words: str) -> list[str]:
         """Words of a ``piwsl weak`` command."""
@@ -80,20 +81,34 @@ class Workspace:
         """The command of a stage that ``piwsl weak train`` does in its own process."""
         return ["piwsl", "weak", "train", *self.words, "--until", stage]
 
+    @property
+    def _is_here(self) -> bool:
+        """Whether the host's Python is the one that runs this."""
+        return self.python.parent == Path(sys.executable).parent
+
     def call(self, command: Sequence[str]) -> None:
-        """Run a ``piwsl`` command of the host's environment; it tells its progress itself.
+        """Run a ``piwsl`` command, in the host's environment; it tells its progress itself.
 
         Raises:
             StageFailedError: It has ended with an error, and told it.
         """
-        arguments = [str(self.python), "-m", "piwsl_plugins", *command[1:]]
+        quiet = command[1] == "evaluate"  # its table is shown in a shorter form
         sys.stdout.flush()
-        # the table of an evaluation is shown in a shorter form
-        output = subprocess.DEVNULL if command[1] == "evaluate" else None
-        done = subprocess.run(arguments, env={**os.environ, **ONE_THREAD}, stdout=output)
-        if done.returncode != 0:
+        if self._is_here:
+            with (
+                open(os.devnull, "w") as nothing,
+                redirect_stdout(nothing if quiet else sys.stdout),
+            ):
+                status = cli.main(list(command[1:]))
+        else:
+            arguments = [str(self.python), "-m", "piwsl_plugins", *command[1:]]
+            output = subprocess.DEVNULL if quiet else None
+            status = subprocess.run(arguments, stdout=output).returncode
+        if status == 130:
+            raise KeyboardInterrupt
+        if status != 0:
             raise StageFailedError(
-                f"this command has ended with status {done.returncode}:\n  {shlex.join(command)}"
+                f"this command has ended with status {status}:\n  {shlex.join(command)}"
             )
 
     def run(self, label: str, config: Path, epochs: int, *, threads: int) -> Run:
