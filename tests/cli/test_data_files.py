@@ -171,6 +171,7 @@ def test_few_forces_many_energies_and_weak_forces_train_together(
         assert record["rmse_e_per_atom"] < 1.0
 
 
+@pytest.mark.slow
 def test_a_database_trains_with_lbfgs_on_the_difference_to_a_cheaper_energy(
     frames: list[ase.Atoms], tmp_path: Path
 ) -> None:
