@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,19 @@ def test_lammps_runs_the_compiled_file_and_says_how_fast(
     found = outcome(path, ELEMENTS)
     assert len(found.frames) == 21
     check_forces(found.frames[::10], load(identify(model)).calculator, 1e-6)
+
+
+def test_drift_and_speed_are_measured(fine_tuned: Trained, repo_root: Path, tmp_path: Path) -> None:
+    program = [sys.executable, str(repo_root / "scripts" / "lammps_drift.py")]
+    words = [f"run={fine_tuned.folder / 'run.model'}", "--output", "out"]
+    few = ["--steps", "1000", "--timed", "5", "--rounds", "1"]
+    done = execute([*program, *words, *few], tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert 0.0 < abs(found["drift_mev_per_atom_per_ps"]) < 1.0
+    assert found["picoseconds"] == pytest.approx(0.5)
+    assert found["ratio_lammps_to_ase"] > 0.0
+    assert (tmp_path / "out" / "drift.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
