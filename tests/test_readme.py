@@ -18,7 +18,7 @@ def test_the_python_blocks_run(block: str) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", block], check=True)
 
 
-def test_the_table_of_settings_is_up_to_date() -> None:
+def test_the_tables_of_settings_are_up_to_date() -> None:
     script = ROOT / "scripts" / "settings_table.py"
     subprocess.run([sys.executable, str(script), "--check"], check=True)
 
@@ -31,7 +31,8 @@ def test_the_files_it_points_to_exist() -> None:
 def test_the_flags_it_names_exist() -> None:
     from dataclasses import fields
 
+    from piwsl_plugins.hosts.mace.flags import DATA_FLAGS
     from piwsl_plugins.settings import MaceSettings
 
-    known = {field.name for field in fields(MaceSettings)}
+    known = {field.name for field in fields(MaceSettings)} | set(DATA_FLAGS)
     assert set(re.findall(r"--piwsl_(\w+)", README)) <= known
