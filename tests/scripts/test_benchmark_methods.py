@@ -73,11 +73,11 @@ def test_weak_forces_are_told_to_either_host(setup: Setup) -> None:
     mace = setup.config("mace", method, ENERGIES, 1, 40)
     assert mace["loss"] == "piwsl_supervised"
     assert mace["piwsl_weak_forces_key"] == "weak_forces"
-    assert mace["piwsl_weak_forces_weight"] == pytest.approx(1000 * 0.01)
+    assert mace["piwsl_weak_forces_weight"] == pytest.approx(1000 * 0.1)
     assert mace["piwsl_weak_forces_fade"] == 40  # half of 40 epochs of two steps
     config = setup.config("nequip", method, ENERGIES, 1, 40)
     module = config["training_module"]
-    assert module["piwsl"] == {"weak_forces_weight": 0.01, "weak_forces_fade": 40}
+    assert module["piwsl"] == {"weak_forces_weight": 0.1, "weak_forces_fade": 40}
     assert module["loss"]["terms"] == ["weak_forces"]
     assert config["data"]["key_mapping"]["weak_forces"] == "weak_forces"
     assert config["data"]["piwsl"] is False
