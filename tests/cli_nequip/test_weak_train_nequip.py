@@ -20,7 +20,9 @@ from processes import PYTHON, execute
 from piwsl_plugins import datasets
 from piwsl_plugins.hosts.calculators import identify, load
 from piwsl_plugins.weak.delta_calculator import load_delta
+from piwsl_plugins.weak.trainings import merged
 
+SHIPPED = Path(__file__).resolve().parents[2] / "configs" / "piwsl_weak_nequip.yaml"
 TINY: dict[str, Any] = {
     "cutoff_radius": 3.5,
     "trainer": {"max_epochs": 1},
@@ -41,13 +43,15 @@ COPPER = {"epsilon": 0.3429, "rho0": 3.894, "r0": 2.866, "rcut1": 5.0, "rcut2": 
 
 
 def weak_train(folder: Path, content: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    common = {
-        "host": "nequip",
+    """Run the shipped config, made small, with blocks of its own."""
+    common: dict[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    common |= {
         "output": "out",
         "processes": 1,
+        "trainings_at_once": 1,
         "plain": False,
         "report": {"nve_steps": 0, "probes": 0},
-        "training": TINY,
+        "training": merged(common["training"], TINY),
     }
     (folder / "weak.yaml").write_text(yaml.safe_dump(common | content), encoding="utf-8")
     done = execute([PYTHON, "-m", "piwsl_plugins", "weak", "train", "weak.yaml"], folder)
