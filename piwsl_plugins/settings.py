@@ -32,6 +32,11 @@ DEFAULT_WEIGHT_RATIO = {
 """Weight of a term where none is given, as a fraction of the host's energy weight."""
 
 
+DEFAULT_FADE = {"taylor": 0.0, "conservative": 0.0, "curvature": 1.0}
+"""Part of the run over which a term fades where none is given: energies that suffice outgrow the
+model Hessian, which is right to a quarter."""
+
+
 def setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] = ()) -> _T:
     """A field of a settings class, with what flags, keys and the README's table say of it."""
     metadata = {"help": help, "unit": unit, "choices": choices}
@@ -123,11 +128,12 @@ class PiwslSettings:
         "optimiser steps over which the weights rise linearly from zero",
         unit="steps",
     )
-    fade: int = setting(
-        0,
-        "optimiser steps over which the terms' weights fall linearly to zero, where they stay; "
-        "0 keeps them",
-        unit="steps",
+    fade: float | None = setting(
+        None,
+        "part of the run, from its start, over which a term's weight falls linearly to zero; 0 "
+        f"keeps it; left out, {DEFAULT_FADE['curvature']:g} for the curvature loss and 0 for the "
+        "others",
+        unit="of the run",
     )
     every: int = setting(
         2,
@@ -175,7 +181,8 @@ class PiwslSettings:
         self._check("tolerance", 0.0, math.inf)
         self._check("huber_delta", 0.0, math.inf, open_below=True)
         self._check("warmup", 0, math.inf, whole=True)
-        self._check("fade", 0, math.inf, whole=True)
+        if self.fade is not None:
+            self._check("fade", 0.0, 1.0)
         self._check("weak_forces_fade", 0, math.inf, whole=True)
         self._check("every", 1, math.inf, whole=True)
         self._check("seed", 0, 2**63, whole=True)
@@ -281,21 +288,31 @@ class PiwslSettings:
         return DEFAULT_WEIGHT_RATIO[term] * energy_weight if weight is None else float(weight)
 
     def schedule(self, step: int) -> float:
-        """Factor on the terms' weights at the optimiser step ``step`` (from 0).
+        """Factor on all terms' weights at the optimiser step ``step`` (from 0).
 
-        It combines ``warmup``, ``fade`` and ``every``.
+        It combines ``warmup`` and ``every``; :meth:`falling` comes on top.
         """
         if step % self.every:
             return 0.0
-        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        return self.every * rise * _fall(step, self.fade)
+        return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
+
+    def falling(self, term: str, step: int, steps: float) -> float:
+        """Factor of ``fade`` on one term's weight.
+
+        Args:
+            term: ``taylor``, ``conservative`` or ``curvature``.
+            step: optimiser step, from 0.
+            steps: optimiser steps of the run; infinite where it has no end, and nothing fades.
+        """
+        fade = DEFAULT_FADE[term] if self.fade is None else self.fade
+        return _fall(step, fade * steps) if fade else 1.0
 
     def weak_forces_schedule(self, step: int) -> float:
         """Factor on the weak forces' weight at the optimiser step ``step`` (from 0)."""
         return _fall(step, self.weak_forces_fade)
 
 
-def _fall(step: int, fade: int) -> float:
+def _fall(step: int, fade: float) -> float:
     return max(0.0, 1.0 - step / fade) if fade else 1.0
 
 

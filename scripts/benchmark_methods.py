@@ -6,7 +6,7 @@ the energies, so that one file serves both hosts::
     title: Taylor loss, first order  # what figures and tables call it
     terms: [taylor]                  # PIWSL terms; left out, the host's own loss
     piwsl: {order: 1, max_displacement: 0.05, taylor_weight: 0.01}
-    of_run: {fade: 0.5}              # settings in steps, as parts of the run's optimiser steps
+    of_run: {warmup: 0.1}            # settings in steps, as parts of the run's optimiser steps
     weak_forces: true                # forces of a cheap method as weak labels: --weak-method
     labels: given                    # or energies, forces, all_forces: see LABELS
     force_weight: 0.1                # instead of the command line's
@@ -33,7 +33,7 @@ from piwsl_plugins.settings import TERMS, WEAK_FORCES, RunSettings, unknown_name
 FOLDER = Path(__file__).with_name("methods")
 HOSTS = ("mace", "nequip")
 WEIGHTS = tuple(f"{term}_weight" for term in (*TERMS, WEAK_FORCES))
-STEPS = ("warmup", "fade", "weak_forces_fade")
+STEPS = ("warmup", "weak_forces_fade")
 """Settings that count optimiser steps."""
 LABELS = ("given", "energies", "forces", "all_forces")
 """Which labels a method is for: whatever ``--forces`` gives; energies alone; energies and some

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -175,6 +176,7 @@ class ConsistencyLoss(torch.nn.Module):
         evaluate: Evaluate,
         *,
         step: int,
+        steps: int | None = None,
         rank: int = 0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted sum of the terms' means over the structures.
@@ -183,6 +185,7 @@ class ConsistencyLoss(torch.nn.Module):
             structures: positions and labels.
             evaluate: the model, see :class:`Evaluate`; :func:`from_energy` makes one.
             step: optimiser step, from 0; seeds the displacements and drives warm-up and ``every``.
+            steps: optimiser steps of the run, for ``fade``; None, of a run without an end.
             rank: rank of the process.
 
         Returns:
@@ -208,8 +211,8 @@ class ConsistencyLoss(torch.nn.Module):
             per_atom=self.per_atom,
         )
         means = {term: values.mean() for term, values in penalties.items()}
-        total = sum(
-            (factor * self.settings.weight(term, 1.0) * mean for term, mean in means.items()),
-            start=structures.positions.new_zeros(()),
-        )
+        total = structures.positions.new_zeros(())
+        for term, mean in means.items():
+            falling = self.settings.falling(term, step, math.inf if steps is None else steps)
+            total = total + factor * falling * self.settings.weight(term, 1.0) * mean
         return total, means

@@ -57,15 +57,15 @@ def test_each_file_is_a_method_that_its_hosts_can_be_told(name: str, setup: Setu
             assert yaml.safe_load(yaml.safe_dump(config)) == config
 
 
-def test_a_fade_is_a_part_of_the_runs_steps(setup: Setup) -> None:
-    method = Method(name="x", title="x", terms=("curvature",), of_run={"fade": 0.5})
-    assert setup.config("mace", method, ENERGIES, 1, 40)["piwsl_fade"] == 40
+def test_steps_may_be_given_as_a_part_of_the_run(setup: Setup) -> None:
+    method = Method(name="x", title="x", terms=("curvature",), of_run={"warmup": 0.5})
+    assert setup.config("mace", method, ENERGIES, 1, 40)["piwsl_warmup"] == 40
     config = setup.config("nequip", method, ENERGIES, 1, 41)
-    assert config["training_module"]["piwsl"] == {"fade": 41}
+    assert config["training_module"]["piwsl"] == {"warmup": 41}
     with pytest.raises(ValueError, match="of_run: unknown key 'every'"):
         Method(name="x", title="x", terms=("curvature",), of_run={"every": 0.5})
-    with pytest.raises(ValueError, match=r"of_run.fade: got 2, expected a part"):
-        Method(name="x", title="x", terms=("curvature",), of_run={"fade": 2})
+    with pytest.raises(ValueError, match=r"of_run.warmup: got 2, expected a part"):
+        Method(name="x", title="x", terms=("curvature",), of_run={"warmup": 2})
 
 
 def test_weak_forces_are_told_to_either_host(setup: Setup) -> None:

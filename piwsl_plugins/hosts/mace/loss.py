@@ -98,17 +98,26 @@ class Progress:
         self.cutoff = math.nan
         self.radii: Tensor | None = None  # of the model's elements, where a term asks for them
         self.step = 0
+        self.steps = math.inf
         self.rank = 0
         self.values: dict[str, Tensor | float] = {}
 
-    def bind(self, model: torch.nn.Module, terms: Sequence[str], *, step: int, rank: int) -> None:
-        """Tell the loss which model it acts on and at which optimiser step training starts."""
+    def bind(
+        self,
+        model: torch.nn.Module,
+        terms: Sequence[str],
+        *,
+        step: int,
+        rank: int,
+        steps: float = math.inf,
+    ) -> None:
+        """Tell the loss its model, the optimiser step at which training starts, and how many."""
         self.model = model
         if "curvature" in terms:
             numbers = cast(Tensor, model.atomic_numbers)
             self.radii = covalent_radii_of([chemical_symbols[int(number)] for number in numbers])
         self.cutoff = float(cast(Tensor, model.r_max))
-        self.step = step
+        self.step, self.steps = step, steps
         self.rank = rank
 
 
@@ -183,10 +192,11 @@ class PiwslLoss(torch.nn.Module):
     ) -> dict[str, tuple[float, Tensor]]:
         """The terms of this step: a factor on each weight, and the structures' penalties."""
         added: dict[str, tuple[float, Tensor]] = {}
-        factor = self.settings.schedule(step)
-        if self.terms and factor > 0.0:
+        scheduled, steps = self.settings.schedule(step), self._progress.steps
+        factors = {t: scheduled * self.settings.falling(t, step, steps) for t in self.terms}
+        if any(factors.values()):
             penalties = self._penalties(model, ref, pred, step)
-            added |= {term: (factor, values) for term, values in penalties.items()}
+            added |= {term: (factors[term], values) for term, values in penalties.items()}
         factor = self.settings.weak_forces_schedule(step)
         if WEAK_FORCES in self.weights and factor > 0.0:
             weak_forces, known = weak_forces_of(ref)

@@ -183,10 +183,12 @@ def wrap_train(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     with plain_errors():
         _check_losses(arguments)
         _check_items(_active, arguments["train_loader"].dataset.datasets)
-    first_step = arguments["start_epoch"] * len(arguments["train_loader"])
+    batches = len(arguments["train_loader"])
+    first_step, steps = arguments["start_epoch"] * batches, arguments["max_num_epochs"] * batches
     model = arguments["model"]
     with plain_errors():
-        progress.bind(model, _active.terms, step=first_step, rank=arguments.get("rank") or 0)
+        rank = arguments.get("rank") or 0
+        progress.bind(model, _active.terms, step=first_step, rank=rank, steps=steps)
     if _active.args.piwsl_low_energy_key:
         # travels with the saved model, so that nobody takes a difference for an energy
         model.piwsl_difference_to = str(_active.args.piwsl_low_energy_key)

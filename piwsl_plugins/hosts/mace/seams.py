@@ -100,7 +100,16 @@ SEAMS = (
     Seam(
         "mace.tools.train",
         "train",
-        ("model", "loss_fn", "train_loader", "logger", "start_epoch", "rank", "swa"),
+        (
+            "model",
+            "loss_fn",
+            "train_loader",
+            "logger",
+            "start_epoch",
+            "max_num_epochs",
+            "rank",
+            "swa",
+        ),
         f"{_ADAPTER}.run:wrap_train",
         ("mace.tools",),
     ),

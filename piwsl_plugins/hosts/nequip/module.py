@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -57,12 +58,13 @@ class PiwslMixin:
             seams.check_version()
             given = dict(piwsl or {})
             if isinstance(self, ConFIGLightningModule):  # it needs every term in every step
-                given.setdefault("every", 1)
+                given = {"every": 1, "fade": 0.0} | given  # and a direction does not fade
             settings = RunSettings.from_mapping(given, requirements.BLOCK)
             kwargs["loss"] = with_weights(kwargs.get("loss"), settings)
         super().__init__(**kwargs)
         self.piwsl_settings = settings
         self._piwsl_on = False
+        self._piwsl_steps = math.inf  # optimiser steps of the run
         self._piwsl_skin_known = False  # that the training data's neighbour list has it
         self._piwsl_trims = True  # that the neighbour list may reach beyond the model's cutoff
         models = self.model.values()
@@ -90,6 +92,7 @@ class PiwslMixin:
         """
         super().on_fit_start()  # type: ignore[misc]
         data, settings, terms = self.trainer.datamodule, self.piwsl_settings, self.piwsl_terms
+        self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
         self._piwsl_trims = bool(terms) or getattr(data, "piwsl_skin", 0.0) > 0.0
         if data is None:  # loaders of somebody's own; their first batch shows the skin
             return
@@ -151,7 +154,12 @@ class PiwslMixin:
         if not self._piwsl_on:
             return evaluate(inputs)  # type: ignore[no-any-return]
         settings, step = self.piwsl_settings, self.trainer.global_step
-        factor = settings.schedule(step) if self.piwsl_terms else 0.0
+        scheduled = settings.schedule(step)
+        factors = {
+            term: scheduled * settings.falling(term, step, self._piwsl_steps)
+            for term in self.piwsl_terms
+        }
+        factor = max(factors.values(), default=0.0)
         weak_factor = settings.weak_forces_schedule(step) if self._piwsl_weak else 0.0
         self._check_first_batch(inputs)
         positions = inputs[AtomicDataDict.POSITIONS_KEY].detach()
@@ -182,7 +190,7 @@ class PiwslMixin:
             geometry.DisplacedModel(evaluate, inputs, self._piwsl_cutoff, energies_only),
             step_generator(settings.seed, batch, self.global_rank),
         )
-        return output | {PREFIX + term: factor * values for term, values in found.items()}
+        return output | {PREFIX + term: factors[term] * found[term] for term in found}
 
     def _weak_penalties(self: Any, inputs: Any, output: Any, factor: float) -> Tensor:
         """Errors against the weak forces, times the factor of their schedule."""

@@ -47,7 +47,7 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
         "tolerance": "12.0",
         "huber_delta": "0.5",
         "warmup": "10",
-        "fade": "20",
+        "fade": "0.5",
         "every": "3",
         "weak_forces_weight": "7.0",
         "weak_forces_penalty": "length",
