@@ -76,9 +76,9 @@ def assemble(
     Raises:
         ValueError: A frame lacks a label.
     """
-    train = [_true(frame, train_on_forces) for frame in read_frames(reference_train)]
-    valid = [_true(frame, train_on_forces) for frame in read_frames(reference_valid)]
-    others = [] if weak is None else [_weak(frame) for frame in read_frames(weak)]
+    train = [_true(frame, train_on_forces) for frame in _labelled(reference_train)]
+    valid = [_true(frame, train_on_forces) for frame in _labelled(reference_valid)]
+    others = [] if weak is None else [_weak(frame) for frame in _labelled(weak)]
     order = np.random.default_rng(seed).permutation(len(others))
     held_back = round(valid_fraction * len(others))
     write_frames(out_train, [*train, *_pick(others, order[held_back:])])
@@ -86,6 +86,22 @@ def assemble(
     return Distilled(
         reference=len(train), weak=len(others) - held_back, valid=len(valid) + held_back
     )
+
+
+def _labelled(path: Path) -> list[Atoms]:
+    """The frames of a file, of which each must have the labels.
+
+    Raises:
+        ValueError: One has not.
+    """
+    frames = read_frames(path)
+    for number, frame in enumerate(frames):
+        if ENERGY not in frame.info or FORCES not in frame.arrays:
+            raise ValueError(
+                f"{path}: frame {number} (counted from 0) has no {ENERGY} or {FORCES}, as piwsl "
+                "weak correct writes them"
+            )
+    return frames
 
 
 def _pick(frames: Sequence[Atoms], numbers: np.ndarray) -> list[Atoms]:

@@ -9,18 +9,24 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import connection, parent_process
+from multiprocessing import active_children, connection, parent_process
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Processes that begin inside inherit that each shall use one thread."""
+    """Processes that begin inside use one thread each, and are ended where there is an error."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    others = set(active_children())
     try:
         yield
+    except BaseException:
+        for process in active_children():
+            if process not in others:  # nobody waits for calculations that go on
+                process.terminate()
+        raise
     finally:
         for name, value in before.items():
             if value is None:

@@ -120,23 +120,20 @@ class Sampler:
         spawn = multiprocessing.get_context("spawn")
         counter = spawn.Value("q", 0)
         with (
-            one_thread_each(),
             ProcessPoolExecutor(
                 min(self.processes, len(missing)),
                 mp_context=spawn,
                 initializer=_begin,
                 initargs=(known, counter),
             ) as pool,
+            one_thread_each(),  # inside, so that processes are ended before the pool waits for them
         ):
             waiting: set[Future[None]] = {pool.submit(_sample, series) for series in missing}
-            try:
-                while waiting:
-                    done, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
-                    bar.update(int(counter.value) - bar.n)
-                    for future in done:
-                        future.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            while waiting:
+                done, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
+                bar.update(int(counter.value) - bar.n)
+                for future in done:
+                    future.result()
 
 
 @dataclass(frozen=True, slots=True)

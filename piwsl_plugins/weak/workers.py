@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
+from types import TracebackType
 
 import numpy as np
 from ase.calculators.calculator import Calculator, CalculatorError, CalculatorSetupError
 
 from piwsl_plugins.weak.methods import Method
+from piwsl_plugins.weak.processes import begin_process, one_thread_each
 from piwsl_plugins.weak.tasks import Labels, Outcome, Task
 
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CHUNK_SECONDS, LONGEST_CHUNK = 0.5, 64
 """A process gets so many frames at once as it labels in this time, and no more than that."""
 AHEAD = 2  # chunks that wait for each process
@@ -39,30 +34,25 @@ class Workers:
     def __init__(self, method: Method, processes: int) -> None:
         self.method = method
         self.processes = processes
-        self._before: dict[str, str | None] = {}
-        self._others: set[object] = set()
+        self._threads = one_thread_each()
         self._pool: ProcessPoolExecutor | None = None
         self._mean = math.inf  # seconds a frame, so far
 
     def __enter__(self) -> Workers:
-        # processes begin when they are needed, and inherit this then
-        self._before = {name: os.environ.get(name) for name in ONE_THREAD}
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-        self._others = set(multiprocessing.active_children())
+        self._threads.__enter__()  # processes begin when they are needed, and inherit this then
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:  # nobody waits for calculations that go on
-            for process in multiprocessing.active_children():
-                if process not in self._others:
-                    process.terminate()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        try:
+            self._threads.__exit__(kind, error, at)
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
 
     def label(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Label frames, in no particular order; only few of them are held at a time.
@@ -145,20 +135,8 @@ class Workers:
 def _begin(method: Method) -> None:
     """What a process does before its first frame."""
     global _calculators
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process tells of an interruption
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print of each calculation
-    sys.stdout.flush()
-    warnings.simplefilter("ignore")  # whatever makes labels useless is looked at below
+    begin_process()
     _calculators = method.calculators()
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that began it has gone, killed for instance."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _label_all(tasks: list[Task]) -> list[Outcome]:

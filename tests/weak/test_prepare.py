@@ -67,6 +67,19 @@ def test_frames_without_an_energy_are_geometries_for_the_student(tmp_path: Path)
     assert len(read(tmp_path / "out" / "geometries.xyz")) == 7
 
 
+def test_labels_that_no_stage_asked_for_are_left_behind(tmp_path: Path) -> None:
+    frames = trimers(10)
+    for frame in frames:
+        frame.info |= {"weak_energy": 1.0, "charge": 1, "config_type": "warm"}
+        frame.arrays["weak_forces"] = np.ones((3, 3))
+    given = write(tmp_path / "more.xyz", frames[:3])
+    prepare(block(tmp_path, frames[3:], geometries=(given,)), tmp_path / "out")
+    for name in ("train.xyz", "geometries.xyz"):
+        for frame in read(tmp_path / "out" / name):
+            assert frame.info.keys() - {"REF_energy"} == {"charge", "config_type"}
+            assert set(frame.arrays) == {"numbers", "positions"}
+
+
 def test_energies_of_the_atoms_are_given_or_those_of_isolated_atoms(tmp_path: Path) -> None:
     atom = Atoms("H", [[0.0, 0.0, 0.0]], info={"REF_energy": -13.0, "config_type": "IsolatedAtom"})
     prepare(block(tmp_path, [atom, *trimers(10)], atomic_energies="isolated"), tmp_path / "out")

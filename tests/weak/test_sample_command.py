@@ -143,6 +143,25 @@ def test_a_killed_command_goes_on_where_it_was(known: Path, tmp_path: Path) -> N
     assert len(read(out)) == 12
 
 
+def test_an_interrupted_command_waits_for_no_trajectory(known: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = ["sample", str(known), "-o", str(tmp_path / "out.xyz"), "--processes", "2"]
+    words += ["--potential", "springs.Springs", "--temperatures", "300", "--steps", "100000"]
+    words += ["--arguments", f'{{"log": "{log}", "delay": 0.05}}']
+    process = subprocess.Popen(
+        [sys.executable, "-m", "piwsl_plugins", "weak", *words], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not log.is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on" in told
+    assert "Traceback" not in told
+
+
 def test_geometries_of_the_users_are_candidates_too(known: Path, tmp_path: Path) -> None:
     given = read(known)[0]
     given.positions[2] += 0.2
