@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, TimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,22 @@ class OtherProcess:
 
     def __init__(self, seconds: float = 60.0) -> None:
         self.seconds = seconds
-        spawn = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=spawn)
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
     def contents(self, path: Path, layout: str) -> Contents | str:
         """As :func:`contents`; a crash is BrokenProcessPool, a hang TimeoutError."""
-        return self._pool.submit(contents, path, layout).result(timeout=self.seconds)
+        try:
+            return self._pool.submit(contents, path, layout).result(timeout=self.seconds)
+        except (BrokenProcessPool, TimeoutError):
+            self.close()
+            self._pool = self._start()
+            raise
 
     def close(self) -> None:
         """End the process, even if it hangs."""
-        for process in list(self._pool._processes.values()):
+        for process in list((self._pool._processes or {}).values()):
             process.kill()
         self._pool.shutdown(wait=True)

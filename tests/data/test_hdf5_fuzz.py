@@ -87,3 +87,15 @@ def test_without_checksums_whatever_comes_back_fits_together(
     plain: Target, data: st.DataObject
 ) -> None:
     assert plain.flipped(data)  # the other process checks every block that it gets
+
+
+def test_a_damaged_heap_of_strings_neither_hangs_nor_crashes(
+    tmp_path: Path, reader: OtherProcess
+) -> None:
+    target = Target(tmp_path, "spice", reader)
+    heap = target.bytes.index(b"GCOL")
+    for place in range(heap, heap + 48):  # its size, and number and size of its first string
+        for bit in range(8):
+            content = bytearray(target.bytes)
+            content[place] ^= 1 << bit
+            assert target.contents(bytes(content))

@@ -149,15 +149,6 @@ class Array:
         self.data.read(h5s.create_simple(shape), space, out)
         return out
 
-    def text(self) -> str:
-        """Its first string, or "" where it has none."""
-        if 0 in self.shape:
-            return ""
-        out = np.empty(self.shape, self.dtype)
-        self.data.read(h5s.ALL, h5s.ALL, out)
-        value = out.flat[0]
-        return value.decode() if isinstance(value, bytes) else str(value)
-
 
 def find_array(group: h5g.GroupID, name: str) -> Array | None:
     """A dataset by its name, or None where a group bears it."""

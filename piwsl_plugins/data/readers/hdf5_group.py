@@ -13,6 +13,7 @@ from piwsl_plugins.data.checks import MAX_NAMED
 from piwsl_plugins.data.readers.base import DataError
 from piwsl_plugins.data.readers.hdf5_file import Array, Handle, broken_file_named, open_array
 from piwsl_plugins.data.readers.hdf5_index import Group
+from piwsl_plugins.data.readers.hdf5_strings import first_string
 
 Raw = NDArray[np.floating]
 Buffers = dict[str, Raw]
@@ -52,7 +53,7 @@ class OpenGroup:
     def text(self, name: str) -> str:
         """A string that holds for all frames, or "" where there is none."""
         with broken_file_named(self.where):
-            return open_array(self._id, name, self.where).text()
+            return first_string(open_array(self._id, name, self.where), self._handle.path)
 
     def positions(self, name: str, start: int, stop: int) -> Raw:
         """Positions of the frames from ``start`` to ``stop``, shape [n_frames, n_atoms, 3].
