@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import ase
 import numpy as np
@@ -51,6 +51,21 @@ class Counts:
         self.stresses += other.stresses
 
 
+def listed(lines: Sequence[str], number: int | None = None) -> str:
+    """Lines of an error message, ten at most.
+
+    Args:
+        lines: all of them, or the first ten.
+        number: how many there are in all; default, as many as were given.
+
+    Returns:
+        Each on a line of its own, and how many more there are.
+    """
+    more = (len(lines) if number is None else number) - MAX_NAMED
+    shown = [*lines[:MAX_NAMED], *([f"and {more} more"] if more > 0 else [])]
+    return "".join(f"\n  {line}" for line in shown)
+
+
 def check_labels(frames: Iterable[Frame]) -> Counts:
     """Check that every label that is present is finite and of the right shape.
 
@@ -86,12 +101,9 @@ def check_labels(frames: Iterable[Frame]) -> Counts:
             if not np.isfinite(frame.stress).all():
                 bad.append(f"{frame.name}: stress is {np.ravel(frame.stress)}")
     if bad:
-        more = f"\n  and {len(bad) - MAX_NAMED} more" if len(bad) > MAX_NAMED else ""
         raise ValueError(
             "labels that are not finite numbers of the right shape (frames counted from 0); leave "
-            "a missing label out of the file, or remove the frame:\n  "
-            + "\n  ".join(bad[:MAX_NAMED])
-            + more
+            "a missing label out of the file, or remove the frame:" + listed(bad)
         )
     return counts
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from piwsl_plugins.data.blocks import Floats
-from piwsl_plugins.data.checks import MAX_NAMED
+from piwsl_plugins.data.checks import MAX_NAMED, listed
 from piwsl_plugins.data.fingerprints import Fingerprints, Numbers, Places
 from piwsl_plugins.data.isolated import is_isolated
 from piwsl_plugins.data.progress import watched
@@ -59,21 +59,47 @@ def check_no_overlap(
             if len(kept):
                 found.add(kept)
                 places.add(number, kept)
-    groups = found.groups()
-    frames = np.arange(len(groups))
-    in_test = frames >= places.start(len(train))
-    shared = frames[in_test & (groups < places.start(len(train)))]
+    training, tested = np.split(np.arange(len(found)), [places.start(len(train))])
+    shared = shared_frames(found.groups(), training, tested)
     if len(shared):
-        pairs = [f"{places.name(f)} is {places.name(groups[f])}" for f in shared[:MAX_NAMED]]
-        more = f"\n  and {len(shared) - MAX_NAMED} more" if len(shared) > MAX_NAMED else ""
         raise DataError(
-            f"{len(shared)} of {int(in_test.sum())} frames of the {names[1]} data are in the "
-            f"{names[0]} data as well (frames counted from 0):\n  "
-            + "\n  ".join(pairs)
-            + more
-            + f"\nRemove them from one of the two; errors on frames that were in the {names[0]} "
-            "data say nothing about others"
+            f"{len(shared)} of {len(tested)} frames of the {names[1]} data are in the {names[0]} "
+            f"data as well {list_copies(shared, places.name)}\nRemove them from one of the "
+            f"two; errors on frames that were in the {names[0]} data say nothing about others"
         )
+
+
+def shared_frames(groups: Numbers, training: Numbers, other: Numbers) -> Numbers:
+    """Frames that are copies of training frames.
+
+    Args:
+        groups: groups of copies, as of :meth:`Fingerprints.groups`, shape [n_frames].
+        training: numbers of the training frames.
+        other: numbers of the frames that are compared with them.
+
+    Returns:
+        Each copy and the first training frame that it is a copy of, shape [n_copies, 2].
+    """
+    first = _first_of(groups, np.sort(training))[groups[other]]
+    return np.column_stack([other, first])[first >= 0]
+
+
+def list_copies(pairs: Numbers, name: Callable[[int], str]) -> str:
+    """Lines of a message on copies, ten at most.
+
+    Args:
+        pairs: frames and what they are copies of, shape [n_copies, 2].
+        name: what to call a frame.
+    """
+    lines = [f"{name(copy)} is {name(first)}" for copy, first in pairs[:MAX_NAMED].tolist()]
+    return "(frames counted from 0):" + listed(lines, len(pairs))
+
+
+def _first_of(groups: Numbers, frames: Numbers) -> Numbers:
+    """The first of some frames, which are in order, in each group; -1 where there is none."""
+    first = np.full(len(groups), -1)
+    first[groups[frames][::-1]] = frames[::-1]
+    return first
 
 
 def check_duplicates(sources: Sequence[Source]) -> Duplicates:
@@ -97,12 +123,10 @@ def check_duplicates(sources: Sequence[Source]) -> Duplicates:
             energies.append(block.labels.get("energy", np.full(len(block), np.nan)))
     duplicates = find_duplicates(found.groups(), np.concatenate([*energies, []]), places)
     if duplicates.contradictions:
-        more = duplicates.contradictions - len(duplicates.contradicting)
         raise DataError(
             f"{duplicates.contradictions} frames are copies of an earlier one with another energy "
-            "(frames counted from 0):\n  "
-            + "\n  ".join(duplicates.contradicting)
-            + (f"\n  and {more} more" if more else "")
+            "(frames counted from 0):"
+            + listed(duplicates.contradicting, duplicates.contradictions)
             + "\nKeep the copy that is right"
         )
     return duplicates
@@ -119,8 +143,7 @@ def find_duplicates(groups: Numbers, energies: Floats, places: Places) -> Duplic
     copies = np.flatnonzero(groups != np.arange(len(groups)))
     # a group's energy is that of its first frame which has one
     known = np.flatnonzero(~np.isnan(energies))
-    first = np.full(len(groups), -1)
-    first[groups[known][::-1]] = known[::-1]
+    first = _first_of(groups, known)
     earlier = first[groups[copies]]
     differ = (earlier >= 0) & (np.abs(energies[copies] - energies[earlier]) > ENERGY_TOLERANCE)
     contradictions = copies[differ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -12,6 +13,7 @@ from piwsl_plugins.data.blocks import Block
 PATIENCE = 2.0
 """Seconds before a bar is shown."""
 _LOG_INTERVAL = 30.0  # seconds between lines where the output is a file
+Item = TypeVar("Item")
 
 
 def watched(blocks: Iterable[Block], what: str, total: int | None) -> Iterator[Block]:
@@ -25,18 +27,49 @@ def watched(blocks: Iterable[Block], what: str, total: int | None) -> Iterator[B
     Yields:
         The blocks.
     """
+    with bar(what, total, unit_scale=True) as shown:
+        for block in blocks:
+            yield block
+            shown.update(len(block))
+
+
+def each(items: Collection[Item], what: str) -> Iterator[Item]:
+    """The same for items that are one frame each.
+
+    Args:
+        items: the items.
+        what: what is being done, for the bar.
+
+    Yields:
+        The items.
+    """
+    with bar(what, len(items)) as shown:
+        for item in items:
+            yield item
+            shown.update()
+
+
+def bar(what: str, total: int | None, unit: str = " frames", *, unit_scale: bool = False) -> Any:  # noqa: ANN401  tqdm's type is generic
+    """A bar on stderr that appears where something takes longer than :data:`PATIENCE`.
+
+    Args:
+        what: what is being done.
+        total: how much there is to do, or None where that is not known.
+        unit: what it is counted in, with a space before it.
+        unit_scale: whether large numbers are shortened, as in 12k.
+
+    Returns:
+        The bar, a context manager with ``update``.
+    """
     interval = 0.1 if sys.stderr.isatty() else _LOG_INTERVAL
-    with tqdm(
+    return tqdm(
         desc=what,
         total=total,
-        unit=" frames",
-        unit_scale=True,
+        unit=unit,
+        unit_scale=unit_scale,
         delay=PATIENCE,
         mininterval=interval,
         maxinterval=max(interval, 10.0),
         leave=False,
         dynamic_ncols=True,
-    ) as bar:
-        for block in blocks:
-            yield block
-            bar.update(len(block))
+    )

@@ -65,5 +65,34 @@ def test_only_the_energy_must_be_in_every_file(
     assert source.settings.forces is None
     (found,) = source.blocks()
     assert found.labels["energy"].tolist() == [-1.0]
-    with pytest.raises(DataError, match=r"(?s)a\.xyz: .*energy: 'e_low'.*e_high"):
+    with pytest.raises(DataError, match=r"(?s)a\.xyz: .*energy 'e_low'.*e_high"):
         open_labelled(tmp_path / "a.xyz", DataSettings(energy="e_low"))
+
+
+def test_a_file_to_judge_by_may_lack_energies_but_not_have_others(tmp_path: Path) -> None:
+    atoms = WATER.copy()
+    atoms.arrays["f_high"] = np.ones((3, 3))
+    ase.io.write(tmp_path / "forces.xyz", atoms)
+    settings = DataSettings(energy="e_high", forces="f_high")
+    source = open_labelled(tmp_path / "forces.xyz", settings, must_have_energies=False)
+    (found,) = source.blocks()
+    assert found.has("forces").all()
+    assert not found.has("energy").any()
+    atoms.info["energy_pbe"] = -1.0  # a reader without a key would take it
+    ase.io.write(tmp_path / "other.xyz", atoms)
+    with pytest.raises(DataError, match=r"other\.xyz: .*--energy_key 'e_high'; .*energy_pbe"):
+        open_labelled(tmp_path / "other.xyz", settings, "--{}_key".format, must_have_energies=False)
+
+
+def test_a_key_by_default_stands_for_whatever_there_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    atoms = WATER.copy()
+    atoms.info["e_total_energy"] = -2.0
+    ase.io.write(tmp_path / "a.xyz", atoms)
+    defaults = {"energy": "REF_energy", "forces": "REF_forces"}
+    with caplog.at_level(logging.WARNING):
+        source = open_labelled(tmp_path / "a.xyz", DataSettings(**defaults), defaults=defaults)
+    assert not caplog.text
+    (found,) = source.blocks()
+    assert found.labels["energy"].tolist() == [-2.0]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.readers import Source
+from piwsl_plugins.data.readers.per_process import PerProcess
 from piwsl_plugins.data.targets import TARGETS, targets
 from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.hosts.mace.geometry import WEAK
@@ -75,22 +73,16 @@ class Translation:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Frames of one file: a source to read from, or MACE's configurations that were read."""
+    """Frames of one file: the file to read from, or MACE's configurations that were read."""
 
-    source: Source | Sequence[Any]
+    file: PerProcess | Sequence[Any]
     translation: Translation
-
-    def reopened(self) -> Part:
-        """The same with a file handle of its own."""
-        if isinstance(self.source, Source):
-            return dataclasses.replace(self, source=copy.copy(self.source))
-        return self
 
     def configuration(self, place: int) -> Any:
         """One frame."""
-        if isinstance(self.source, Source):
-            return self.translation.configuration(targets(self.source.frame(place)), 0)
-        return self.source[place]
+        if isinstance(self.file, PerProcess):
+            return self.translation.configuration(targets(self.file.source.frame(place)), 0)
+        return self.file[place]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,17 +146,13 @@ class Frames(Sequence[Any]):
             places = np.sort(self.place[self.part == number])
             if not len(places):
                 continue
-            if isinstance(part.source, Source):
-                for block in part.source.blocks():
+            if isinstance(part.file, PerProcess):
+                for block in part.file.source.blocks():
                     chosen = block.take(np.isin(block.places, places))
                     if len(chosen):
                         yield targets(chosen)
             else:
-                yield from (block_of(part.source[place], int(place)) for place in places)
-
-    def reopened(self) -> Frames:
-        """The same with file handles of their own, for another process."""
-        return dataclasses.replace(self, parts=tuple(part.reopened() for part in self.parts))
+                yield from (block_of(part.file[place], int(place)) for place in places)
 
 
 _ARRAYS = ("part", "place", "number", "has", "config_type")
@@ -206,7 +194,6 @@ class LazyDataset(Dataset[Any]):
         self.frames = frames
         self._training = training
         self._options = options
-        self._process = os.getpid()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -214,8 +201,6 @@ class LazyDataset(Dataset[Any]):
     def __getitem__(self, number: int) -> Any:
         from mace.data import AtomicData
 
-        if self._process != os.getpid():  # handles must not be shared with a parent process
-            self.frames, self._process = self.frames.reopened(), os.getpid()
         active = run.active()
         skin = self._training and active is not None and active.training
         return AtomicData.from_config(self.frames[int(number)], **self._options, piwsl_skin=skin)

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from piwsl_plugins.data.checks import MAX_NAMED
+from piwsl_plugins.data.duplicates import list_copies
 from piwsl_plugins.data.readers import DataError
 from piwsl_plugins.data.targets import TARGETS
 from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.hosts.mace.atomic_energies import check_isolated
 from piwsl_plugins.hosts.mace.frames import Frames, LazyDataset, Translation
 from piwsl_plugins.hosts.mace.reading import Head, check_options, frames_of, open_checked, read_file
-from piwsl_plugins.hosts.mace.sources import is_lazy, kind_of
+from piwsl_plugins.hosts.mace.sources import is_lazy
 
 FILES = ("train_file", "valid_file", "test_file")
 
@@ -117,11 +117,9 @@ def _check_fraction(fraction: float | None) -> None:
 def _read_lazily(head: Head, path: str, config: Any, *, training: bool) -> Frames:
     from mace.tools.scripts_utils import get_config_type_weights
 
-    kind = kind_of(path)
-    assert kind is not None  # is_lazy() has found it
     weights = get_config_type_weights(config.config_type_weights)
     translation = Translation(config.key_specification, weights, head.name)
-    source = open_checked(head, path, kind, config.key_specification, training=training)
+    source = open_checked(head, path, config.key_specification, training=training)
     return read_file(head, source, translation, training=training, keep_isolated=not training)
 
 
@@ -137,12 +135,9 @@ def _assemble(head: Head, call: dict[str, Any]) -> Any:
     def read(path: str, what: str) -> Frames:
         training = what == "training"
         keep = call["keep_isolated_atoms"] if training else True
-        kind = kind_of(path)
-        if kind is not None and is_lazy(path):
+        if is_lazy(path):
             with run.plain_errors():
-                source = open_checked(
-                    head, path, kind, call["key_specification"], training=training
-                )
+                source = open_checked(head, path, call["key_specification"], training=training)
                 return read_file(head, source, translation, training=training, keep_isolated=keep)
         _, configs = data.load_from_xyz(
             file_path=path,
@@ -244,22 +239,16 @@ def _check_test_elements(head: Head, elements: set[int], test: Any) -> None:
 
 def _check_copies(head: Head, train: Any, valid: Any, test: Any) -> None:
     """Refuse test frames that are trained on; point out validation frames that are."""
-
-    def named(pairs: list[tuple[int, int]]) -> str:
-        lines = [f"{head.scan.name(a)} is {head.scan.name(b)}" for a, b in pairs[:MAX_NAMED]]
-        more = [f"and {len(pairs) - MAX_NAMED} more"] if len(pairs) > MAX_NAMED else []
-        return "(frames counted from 0):\n  " + "\n  ".join(lines + more)
-
     shared = head.scan.shared(train, test)
-    if shared:
+    if len(shared):
         raise ValueError(
             f"{len(shared)} of {len(test)} test frames are training frames as well "
-            f"{named(shared)}\nRemove them from one of the two; errors on frames that were trained "
-            "on say nothing about others"
+            f"{list_copies(shared, head.scan.name)}\nRemove them from one of the two; "
+            "errors on frames that were trained on say nothing about others"
         )
     shared = head.scan.shared(train, valid)
-    if shared:
+    if len(shared):
         logging.warning(
             f"PIWSL: {len(shared)} of {len(valid)} validation frames are training frames as well, "
-            f"so that the validation loss is too good {named(shared)}"
+            f"so that the validation loss is too good {list_copies(shared, head.scan.name)}"
         )

@@ -11,9 +11,9 @@ from typing import Any
 import ase
 import ase.io
 import numpy as np
-from tqdm import tqdm
 
 from piwsl_plugins.data.checks import MAX_NAMED, Frame, check_labels, label_keys
+from piwsl_plugins.data.progress import each
 from piwsl_plugins.data.readers import DataError, Source
 from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.hosts.mace.frames import Translation, block_of
@@ -58,11 +58,10 @@ def wrap_load_from_xyz(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -
 def _open(head: Head, path: str, call: dict[str, Any]) -> Source:
     if not Path(path).exists():
         raise DataError(f"{path}: there is no such file")
-    kind = kind_of(path)
-    if kind is None:
+    if kind_of(path) is None:
         raise DataError(f"{path}: not a format that can be read")
     training = bool(call["extract_atomic_energies"])
-    return open_checked(head, path, kind, call["key_specification"], training=training)
+    return open_checked(head, path, call["key_specification"], training=training)
 
 
 def _read(head: Head, source: Source, call: dict[str, Any]) -> Any:
@@ -151,7 +150,7 @@ def check_dataset(active: run.Run, dataset: Any) -> None:
     """
 
     def frames() -> Iterator[Frame]:
-        for number in tqdm(range(len(dataset)), "checking training items", delay=2):
+        for number in each(range(len(dataset)), "checking training items"):
             item = dataset[number]
             atoms = ase.Atoms(
                 numbers=np.ones(item.num_nodes, dtype=int),

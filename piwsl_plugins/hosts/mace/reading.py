@@ -12,6 +12,7 @@ from piwsl_plugins.data.blocks import Block
 from piwsl_plugins.data.isolated import CONFIG_TYPE, IsolatedAtoms, is_isolated
 from piwsl_plugins.data.progress import watched
 from piwsl_plugins.data.readers import DataError, Source
+from piwsl_plugins.data.readers.per_process import PerProcess
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.targets import TARGETS, names_in, targets
 from piwsl_plugins.hosts.mace.flags import DATA_FLAGS, PREFIX
@@ -23,7 +24,7 @@ from piwsl_plugins.hosts.mace.frames import (
 )
 from piwsl_plugins.hosts.mace.geometry import WEAK
 from piwsl_plugins.hosts.mace.run import Run
-from piwsl_plugins.hosts.mace.scan import Scan, bad_labels, counts_of, refuse_bad
+from piwsl_plugins.hosts.mace.scan import Scan, counts_of
 from piwsl_plugins.hosts.mace.sources import check_plausible, open_file, settings_of
 from piwsl_plugins.settings import unknown_name
 
@@ -72,15 +73,13 @@ class Head:
         return marked & is_isolated(block)
 
 
-def open_checked(
-    head: Head, path: str, kind: type[Source], key_specification: Any, *, training: bool
-) -> Source:
+def open_checked(head: Head, path: str, key_specification: Any, *, training: bool) -> Source:
     """Open one of a head's files, and check that its units are likely.
 
     Raises:
         ValueError: a broken file, an energy that is not there, units that look wrong.
     """
-    source = open_file(path, kind, head.settings(key_specification), training=training)
+    source = open_file(path, head.settings(key_specification), training=training)
     if head.name != "pt_head":
         check_plausible(source, head.E0s)
     return source
@@ -110,14 +109,12 @@ def read_file(
         The frames that stay.
 
     Raises:
-        ValueError: bad labels; no frame with an energy; a file that cannot be read.
+        ValueError: no frame with an energy; labels or a file that cannot be read.
     """
     if training:
         head.run.names.update(names_in(source))
     collected = _Collected()
-    bad: list[str] = []
     for block in watched(source.blocks(), f"looking at {source.path.name}", len(source)):
-        bad += bad_labels(block)
         lone = head.lone_atoms(block)
         if training and lone.any():
             head.isolated.add(block)
@@ -130,7 +127,7 @@ def read_file(
         stays: Any = np.ones(len(block), dtype=bool) if keep else has.any(axis=1)
         collected.left_out += int(np.count_nonzero(~stays))
         block = block.take(stays)
-        if not len(block) or bad:
+        if not len(block):
             continue
         numbers = head.scan.add(block)
         collected.add(block, numbers, has[stays])
@@ -138,10 +135,9 @@ def read_file(
             head.run.look_at_distances(head.scan, block)
         if keep:
             keep(block, numbers)
-    refuse_bad(bad)
     if training and head.scan.closest is not None:
         head.run.check_displacement([head.scan.closest[1]])
-    frames = collected.frames((Part(source, translation),))
+    frames = collected.frames((Part(PerProcess(source), translation),))
     _report(head, source, frames, collected.left_out, training)
     return frames
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.checks import MAX_NAMED, Counts, Frame
+from piwsl_plugins.data.checks import Counts, Frame
 from piwsl_plugins.data.distances import shortest_distances
+from piwsl_plugins.data.duplicates import shared_frames
 from piwsl_plugins.data.fingerprints import Fingerprints, Numbers
 from piwsl_plugins.data.isolated import is_isolated
 
@@ -59,16 +60,14 @@ class Scan:
         blocks = np.unique(np.searchsorted(self._starts, numbers[numbers >= 0], side="right") - 1)
         return {int(element) for index in blocks for element in self._blocks[index][2]}
 
-    def shared(self, training: Numbers, other: Numbers) -> list[tuple[int, int]]:
+    def shared(self, training: Numbers, other: Numbers) -> Numbers:
         """Frames of ``other`` that are copies of training frames, each with the first of them.
 
         Isolated atoms may be in both.
         """
-        groups = self._fingerprints.groups()
         training, other = (some[some >= 0] for some in (training, other))
-        copies = other[np.isin(groups[other], groups[training])]
-        first = {int(groups[n]): n for n in np.sort(training)[::-1].tolist()}
-        return [(n, first[int(groups[n])]) for n in copies.tolist() if n not in self._lone]
+        pairs = shared_frames(self._fingerprints.groups(), training, other)
+        return pairs[~np.isin(pairs[:, 0], list(self._lone))]
 
     def look_at_distances(self, block: Block, cutoff: float) -> None:
         """Remember the closest pair of these training frames, if it is nearer than ``cutoff``."""
@@ -83,32 +82,6 @@ class Scan:
 
 def _name(source: str, place: int) -> str:
     return f"{source}, frame {place}"
-
-
-def bad_labels(block: Block) -> list[str]:
-    """Labels that are neither numbers nor missing, by frame."""
-    bad: list[str] = []
-    for label, values in block.labels.items():
-        rows = values.reshape(len(block), -1)
-        wrong = block.has(label) & ~np.isfinite(rows).all(axis=1)
-        for number in np.flatnonzero(wrong)[:MAX_NAMED]:
-            value = rows[number][~np.isfinite(rows[number])][0]
-            bad.append(f"{block.name(int(number))}: {label.replace('_', ' ')} has {value}")
-    return bad
-
-
-def refuse_bad(bad: list[str]) -> None:
-    """Raise an error that names bad labels, ten at most.
-
-    Raises:
-        ValueError: there are any.
-    """
-    if bad:
-        more = "\n  and more" if len(bad) > MAX_NAMED else ""
-        raise ValueError(
-            "labels that are not finite (frames counted from 0); NaN throughout is a missing "
-            "label, anything else must be a number:\n  " + "\n  ".join(bad[:MAX_NAMED]) + more
-        )
 
 
 def counts_of(has: NDArray[np.bool_]) -> Counts:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from piwsl_plugins.data.atomic_energies import TABLES, parse_energies
-from piwsl_plugins.data.expressions import ExpressionError, parse
 from piwsl_plugins.data.plausibility import check_units
 from piwsl_plugins.data.readers import DataError, Source, formats
 from piwsl_plugins.data.readers.ase_files import AseSource
 from piwsl_plugins.data.settings import DataSettings
-from piwsl_plugins.data.targets import is_there, names_in
+from piwsl_plugins.data.targets import check_differences, is_there, open_labelled
 from piwsl_plugins.hosts.mace.flags import ALIASES, DATA_FLAGS, PREFIX
 
 MACE_KEYS = {"energy": "REF_energy", "forces": "REF_forces", "stress": "REF_stress"}
@@ -75,18 +73,12 @@ def settings_of(
         given = [head[name] for name in names if name in head]
         values[field] = given[0] if given else getattr(args, PREFIX + flag)
     settings = DataSettings(**values)
-    if settings.low_forces and not settings.low_energy:
-        raise ValueError(
-            f"--{PREFIX}low_forces_key {settings.low_forces} without --{PREFIX}low_energy_key: the "
-            "forces would be differences and the energies not; name both"
-        )
-    if settings.low_energy and settings.weak_forces:
-        raise ValueError(
-            f"--{PREFIX}weak_forces_key {settings.weak_forces} contradicts --{PREFIX}"
-            f"low_energy_key {settings.low_energy}: the model learns a difference of energies, and "
-            "the weak forces are those of a whole energy; leave one of them out"
-        )
+    check_differences(settings, _flag_of)
     return settings
+
+
+def _flag_of(label: str) -> str:
+    return f"--{label}_key" if label in MACE_KEYS else f"--{PREFIX}{label}_key"
 
 
 def needs_reader(settings: DataSettings, source: Source) -> bool:
@@ -104,9 +96,7 @@ def needs_reader(settings: DataSettings, source: Source) -> bool:
     )
 
 
-def open_file(
-    path: str, kind: type[Source], settings: DataSettings, *, training: bool = True
-) -> Source:
+def open_file(path: str, settings: DataSettings, *, training: bool = True) -> Source:
     """Open a file, with those of the keys that it has.
 
     MACE's default keys stand for "whatever there is" where the file lacks them. Forces, stress
@@ -115,31 +105,19 @@ def open_file(
     Raises:
         DataError: a key of the energy that is not there; the message lists those that are.
     """
-    source = kind(Path(path), dataclasses.replace(settings, **_NO_KEYS))
-    names = names_in(source)
-    keys: dict[str, Any] = dict(settings.keys)
-    for label, default in MACE_KEYS.items():
-        if keys.get(label) == default and default not in names:
-            del keys[label]
-    optional = ("forces", "stress", "weak_forces", "low_forces")
-    for label in optional if training else ("energy", *optional):
-        if label in keys and not is_there(keys[label], names):
-            if training:
-                logging.warning(
-                    f"PIWSL: {path} has no {label.replace('_', ' ')} {keys[label]!r}; the keys in "
-                    f"the file are {', '.join(sorted(names)) or 'none'}"
-                )
-            del keys[label]
-    if "energy" in keys and keys["energy"] not in names and not is_there(keys["energy"], names):
-        _refuse_energy(path, keys["energy"], names)
-    # the reader looks at the keys when it first reads a label
-    source.settings = dataclasses.replace(source.settings, **keys)
-    return source
 
+    def tell(text: str) -> None:
+        if training:
+            logging.warning(f"PIWSL: {text}")
 
-_NO_KEYS: dict[str, Any] = dict.fromkeys(
-    ("energy", "forces", "stress", "weak_forces", "low_energy", "low_forces")
-)
+    return open_labelled(
+        path,
+        settings,
+        _flag_of,
+        tell=tell,
+        defaults=MACE_KEYS,
+        must_have_energies=training,
+    )
 
 
 def check_plausible(source: Source, atoms_energies: str | None) -> None:
@@ -162,14 +140,3 @@ def check_plausible(source: Source, atoms_energies: str | None) -> None:
     except DataError as error:
         flags = re.sub(rf"\bset ({'|'.join(DATA_FLAGS)})\b", rf"set --{PREFIX}\1", str(error))
         raise DataError(flags) from error
-
-
-def _refuse_energy(path: str, key: str, names: Iterable[str]) -> None:
-    try:
-        parse(key, list(names))
-    except ExpressionError as error:
-        why = f" ({error})" if any(sign in key for sign in "+*/()") else ""
-        raise DataError(
-            f"{path}: no frame has an energy under --energy_key {key!r}{why}; the keys in the "
-            f"file are {', '.join(sorted(names)) or 'none'}"
-        ) from error

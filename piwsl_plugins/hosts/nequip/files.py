@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from nequip.data.dataset import AtomicDataset, RandomSplitAndIndexDataset
 from torch import Tensor
 
 from piwsl_plugins.data.blocks import Block
+from piwsl_plugins.data.readers.per_process import PerProcess
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.targets import check_differences, targets
 from piwsl_plugins.hosts.nequip import seams
-from piwsl_plugins.hosts.nequip.scan import NAMES, reopened, scan
+from piwsl_plugins.hosts.nequip.scan import LABELS_BLOCK, NAMES, scan
 from piwsl_plugins.settings import unknown_name
 
-LABELS_BLOCK = "data.labels"
 _SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {
     "energy": lambda atoms: (1, 1),
     "forces": lambda atoms: (atoms, 3),
@@ -92,7 +91,7 @@ class FileDataset(AtomicDataset):  # type: ignore[misc]
             if not len(self.places):
                 raise ValueError(self._nothing_usable())
         self._labels = [label for label, name in NAMES.items() if name in self.piwsl_scan.masks]
-        self._source, self._process = self.piwsl_scan.source, os.getpid()
+        self._file = PerProcess(self.piwsl_scan.source)
 
     @property
     def piwsl_masks(self) -> dict[str, Any]:
@@ -111,9 +110,6 @@ class FileDataset(AtomicDataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": -1}
-
     def _get_data_list(self, indices: Any) -> list[dict[str, Tensor]]:
         if isinstance(indices, slice):
             indices = range(len(self))[indices]
@@ -123,9 +119,7 @@ class FileDataset(AtomicDataset):  # type: ignore[misc]
         place = int(self.places[index])
         if self.piwsl_scan.blocks is not None:
             return self.piwsl_scan.blocks[place]
-        if self._process != os.getpid():  # a handle must not be shared with a parent process
-            self._source, self._process = reopened(self._source), os.getpid()
-        return targets(self._source.frame(place))
+        return targets(self._file.source.frame(place))
 
     def _data(self, block: Block) -> dict[str, Tensor]:
         atoms = len(block.numbers)

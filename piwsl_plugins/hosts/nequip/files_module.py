@@ -15,7 +15,7 @@ from piwsl_plugins.data.readers import DataError
 from piwsl_plugins.data.targets import is_there, names_in
 from piwsl_plugins.hosts.nequip import files, labels, seams
 from piwsl_plugins.hosts.nequip.data import PiwslDataModule
-from piwsl_plugins.hosts.nequip.scan import NAMES, Chosen
+from piwsl_plugins.hosts.nequip.scan import LABELS_BLOCK, NAMES, Chosen
 
 _log = RankedLogger(__name__, rank_zero_only=True)
 _ASE_ARGUMENTS = ("ase_args", "include_keys", "exclude_keys", "key_mapping")
@@ -131,7 +131,7 @@ def _check_keys(given: Mapping[str, Any], sources: Sequence[Chosen]) -> None:
             for path, known in names.items()
         )
         raise DataError(
-            f"{files.LABELS_BLOCK}.{label}: {key!r} is in none of the data files, whose keys are: "
+            f"{LABELS_BLOCK}.{label}: {key!r} is in none of the data files, whose keys are: "
             f"{listed}"
         )
 

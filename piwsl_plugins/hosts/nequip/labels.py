@@ -14,9 +14,9 @@ from nequip.data import AtomicDataDict, register_fields
 from nequip.data.dataset import ASEDataset
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from piwsl_plugins.data.checks import Frame, check_displacement, check_labels, label_keys
+from piwsl_plugins.data.progress import each
 from piwsl_plugins.settings import WEAK_FORCES, RunSettings
 
 Data = dict[str, Tensor]
@@ -99,7 +99,7 @@ def count(dataset: Any) -> Counter[str]:
     if masks is None:
 
         def counted() -> Iterator[Data]:
-            for number in _watched(range(len(dataset)), "checking labels"):
+            for number in each(range(len(dataset)), "checking labels of training frames"):
                 data = read(number)
                 found.update(label for label in LABELS if _present(data.get(label)) is not None)
                 yield data
@@ -136,17 +136,14 @@ def check_distances(dataset: Any, settings: RunSettings) -> None:
         only = int(numbers[0])
         frames = _frames([read(only)], lambda _: name(only))
     else:
-        frames = _frames((read(i) for i in _watched(numbers, "checking distances")), name)
+        checked = each(numbers, "checking distances of training frames")
+        frames = _frames((read(i) for i in checked), name)
     check_displacement(
         frames,
         settings.longest_displacement,
         "training_module.piwsl.max_displacement",
         "training_module.piwsl.allow_large_displacement: true",
     )
-
-
-def _watched(numbers: Any, what: str) -> Any:
-    return tqdm(numbers, f"{what} of training frames", delay=2, leave=False)
 
 
 def complete(frames: Sequence[Data]) -> None:

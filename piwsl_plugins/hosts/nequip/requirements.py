@@ -81,8 +81,9 @@ def _check_derivatives(training: Any, terms: Sequence[str], weak: bool) -> None:
         needs = "the errors of forces and stress in the loss need"
     raise ValueError(
         "training_module.model has do_derivatives: false, NequIP's recipe for energies alone, and "
-        f"{needs} the model's forces; leave it out (true is the default). No force labels are "
-        "needed for it"
+        f"{needs} the model's forces; leave it out (true is the default, and needs no force "
+        "labels). A loss on energies alone, without terms, weak forces or errors of forces and "
+        "stress, goes with false"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import os
@@ -27,6 +26,7 @@ from piwsl_plugins.hosts.nequip.labels import Masks
 
 _log = RankedLogger(__name__, rank_zero_only=True)
 
+LABELS_BLOCK = "data.labels"
 NAMES = {
     "energy": AtomicDataDict.TOTAL_ENERGY_KEY,
     "forces": AtomicDataDict.FORCE_KEY,
@@ -99,7 +99,7 @@ def scan(path: str, settings: DataSettings, cutoff: float) -> Scan:
 def _scan(
     _: str, path: str, stamp: tuple[int, int] | None, settings: DataSettings, cutoff: float
 ) -> Scan:
-    source = open_labelled(path, settings)
+    source = open_labelled(path, settings, lambda label: f"{LABELS_BLOCK}.{label}")
     for finding in check_units(source):
         if finding.unusual:  # allowed by the settings
             _log.warning(f"{path}: {finding.reason}")
@@ -200,8 +200,3 @@ class Chosen(Source):
     def frame(self, number: int) -> Block:
         """One of the chosen frames."""
         return self.file.frame(int(np.flatnonzero(self._mask)[number]))
-
-
-def reopened(source: Source) -> Source:
-    """The same file with a handle of its own, for another process."""
-    return copy.copy(source)
