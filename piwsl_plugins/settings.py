@@ -304,8 +304,11 @@ class PiwslSettings:
             step: optimiser step, from 0.
             steps: optimiser steps of the run; infinite where it has no end, and nothing fades.
         """
-        fade = DEFAULT_FADE[term] if self.fade is None else self.fade
-        return _fall(step, fade * steps) if fade else 1.0
+        return _fall(step, self.fade_of(term) * steps) if self.fade_of(term) else 1.0
+
+    def fade_of(self, term: str) -> float:
+        """Part of the run over which a term fades; 0 where it does not."""
+        return DEFAULT_FADE[term] if self.fade is None else float(self.fade)
 
     def weak_forces_schedule(self, step: int) -> float:
         """Factor on the weak forces' weight at the optimiser step ``step`` (from 0)."""

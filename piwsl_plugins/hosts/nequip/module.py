@@ -92,7 +92,8 @@ class PiwslMixin:
         """
         super().on_fit_start()  # type: ignore[misc]
         data, settings, terms = self.trainer.datamodule, self.piwsl_settings, self.piwsl_terms
-        self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
+        if any(settings.fade_of(term) for term in terms):
+            self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
         self._piwsl_trims = bool(terms) or getattr(data, "piwsl_skin", 0.0) > 0.0
         if data is None:  # loaders of somebody's own; their first batch shows the skin
             return

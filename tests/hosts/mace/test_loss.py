@@ -158,6 +158,7 @@ def test_the_curvature_term_equals_the_core(
     model = make_model(num_elements=3, atomic_numbers=list(elements), atomic_energies=np.zeros(3))
     batch = make_batch(frames, elements=elements)
     loss = make_loss(active, model, step=3)
+    active.progress.steps = 4  # so that a quarter of the run, and of the weight, is left
     total = loss(pred=predict(model, batch), ref=batch)
     (mean,) = core_means(active, model, frames, batch, 3, elements=elements).values()
     assert mean > 0
@@ -165,7 +166,9 @@ def test_the_curvature_term_equals_the_core(
     torch.testing.assert_close(found, mean.detach(), rtol=1e-7, atol=1e-18)
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    expected = torch.autograd.grad(loss.weights["curvature"] * mean, parameters, allow_unused=True)
+    weight = 0.25 * loss.weights["curvature"]
+    assert active.progress.values["piwsl_curvature_weight"] == weight
+    expected = torch.autograd.grad(weight * mean, parameters, allow_unused=True)
     for gradient, right in zip(gradients, expected, strict=True):
         if right is not None:
             torch.testing.assert_close(gradient, right, rtol=1e-7, atol=1e-12)

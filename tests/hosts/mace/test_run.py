@@ -190,16 +190,30 @@ def test_train_binds_model_step_and_logger(start: Start) -> None:
         def __len__(self) -> int:
             return 6
 
-    def train(model: Any, loss_fn: Any, train_loader: Any, logger: Any, start_epoch: int) -> None:
-        seen.update(step=active.progress.step, logger=logger, model=active.progress.model)
+    def train(
+        model: Any,
+        loss_fn: Any,
+        train_loader: Any,
+        logger: Any,
+        start_epoch: int,
+        max_num_epochs: int,
+    ) -> None:
+        progress = active.progress
+        seen.update(step=progress.step, steps=progress.steps, logger=logger, model=progress.model)
 
     logger = type("Logger", (), {"log": lambda self, record: seen.update(record=record)})()
     loss = get_loss_fn(active.args, False, False)
     run.wrap_train(
-        train, model=model, loss_fn=loss, train_loader=Loader(), logger=logger, start_epoch=5
+        train,
+        model=model,
+        loss_fn=loss,
+        train_loader=Loader(),
+        logger=logger,
+        start_epoch=5,
+        max_num_epochs=8,
     )
     assert seen["model"] is model
-    assert seen["step"] == 30
+    assert (seen["step"], seen["steps"]) == (30, 48)
     batch = make_batch(molecules(), labels=[{"energy": -1.0}, {"energy": -2.0}])
     loss(pred=model(batch.to_dict(), training=True), ref=batch)
     seen["logger"].log({"mode": "opt", "epoch": 5, "loss": 1.0})

@@ -185,11 +185,13 @@ def test_the_curvature_penalty_equals_the_cores(tmp_path: Path, settings: dict[s
     data = data_config(tmp_path)["transforms"]
     data[0]["model_type_names"] = names
     training = watched(tmp_path, frames, settings, terms, model=model, data={"transforms": data})
+    chosen, steps = PiwslSettings(**(ALL | settings)), len(training.seen)
     for step, (batch, output) in enumerate(training.seen):
-        expected = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), terms, step)
+        expected = by_the_core(training, batch, chosen, terms, step)
         for term, values in expected.items():
             assert values.max() > 0
-            torch.testing.assert_close(output[f"piwsl_{term}"], values, rtol=1e-6, atol=1e-18)
+            wanted = values * chosen.falling(term, step, steps)
+            torch.testing.assert_close(output[f"piwsl_{term}"], wanted, rtol=1e-6, atol=1e-18)
 
 
 @pytest.mark.parametrize("kind", ["nequip", "allegro"])
