@@ -129,7 +129,7 @@ def draw(folder: Path) -> Figure:
         axes.plot(found["times"], 1e3 * found["energies"], linewidth=0.9, label=label)
     axes.set(xlabel="time (ps)", ylabel="total energy − first (meV/atom)")
     axes.grid(alpha=0.2)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
