@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from ase.data import atomic_numbers
-from nequip.data import AtomicDataDict
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
 from nequip.utils import RankedLogger
-from numpy.typing import NDArray
 
 from piwsl_plugins.data.atomic_energies import FIT, ISOLATED, TABLES, atomic_energies
-from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.readers import BLOCK_SIZE, Source
-from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.hosts.nequip import labels
-from piwsl_plugins.hosts.nequip.scan import Chosen
+from piwsl_plugins.hosts.nequip.sources import source_of
 from piwsl_plugins.settings import unknown_name
 
 KEY = "data.stats_manager.atomic_energies"
@@ -55,14 +48,9 @@ def of_dataset(spec: str, dataset: Any, type_names: Sequence[str]) -> dict[str, 
         ValueError: a type whose element has no energy.
     """
     elements = elements_of(dataset, type_names)
-    base, indices = labels.unwrapped(dataset)
-    source: Source
-    if hasattr(base, "piwsl_scan"):
-        places = base.places if indices is None else base.places[indices]
-        isolated = np.flatnonzero(base.piwsl_scan.isolated)
-        source = Chosen(base.piwsl_scan, np.union1d(places, isolated))
-    else:
-        source = _Frames(base, range(len(base)) if spec == ISOLATED or indices is None else indices)
+    # in data of NequIP's own, isolated atoms are only known once the whole file was read
+    ours = hasattr(labels.unwrapped(dataset)[0], "piwsl_scan")
+    source = source_of(dataset, isolated_atoms=ours or spec == ISOLATED)
     found = atomic_energies(spec, source, elements.values())
     for warning in found.warnings:
         _log.warning(warning)
@@ -94,54 +82,3 @@ def elements_of(dataset: Any, type_names: Sequence[str]) -> dict[str, int]:
                 "expected one; give the energies of the types as a mapping"
             )
     return {name: int(found[name][0]) for name in type_names}
-
-
-class _Frames(Source):
-    """Energies of any dataset's frames, one a block."""
-
-    format = "data of NequIP's"
-
-    def __init__(self, dataset: Any, indices: Sequence[int] | NDArray[np.int64] | range) -> None:
-        path = getattr(dataset, "file_path", None) or type(dataset).__name__
-        super().__init__(Path(str(path)), DataSettings())
-        self._read = labels.reader(dataset)[0]
-        self._indices = indices
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """These are no files."""
-        return False
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @property
-    def keys(self) -> dict[str, int]:
-        """Nothing: the energy is what NequIP calls so."""
-        return {}
-
-    def elements(self) -> NDArray[np.int64]:
-        """Atomic numbers, sorted."""
-        return np.unique(np.concatenate([block.numbers for block in self.blocks()]))
-
-    def blocks(self, size: int = BLOCK_SIZE) -> Iterator[Block]:
-        """The frames one by one."""
-        return (self.frame(number) for number in range(len(self)))
-
-    def frame(self, number: int) -> Block:
-        """One frame with its energy."""
-        place = int(self._indices[number])
-        data = self._read(place)
-        energy = data.get(AtomicDataDict.TOTAL_ENERGY_KEY)
-        cell, pbc = data.get(AtomicDataDict.CELL_KEY), data.get(AtomicDataDict.PBC_KEY)
-        periodic = pbc is not None and cell is not None and bool(pbc.any())
-        return Block(
-            source=str(self.path),
-            places=np.array([place]),
-            group="",
-            numbers=data[AtomicDataDict.ATOMIC_NUMBERS_KEY].numpy().astype(np.int64).ravel(),
-            positions=data[AtomicDataDict.POSITIONS_KEY].numpy().astype(float)[None],
-            labels={} if energy is None else {"energy": energy.numpy().astype(float).reshape(1)},
-            cell=cell.numpy().reshape(1, 3, 3) if periodic and cell is not None else None,
-            pbc=pbc.numpy().reshape(1, 3) if periodic and pbc is not None else None,
-        )

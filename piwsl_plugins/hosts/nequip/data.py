@@ -9,7 +9,9 @@ from typing import Any
 from nequip.data.datamodule import ASEDataModule, NequIPDataModule
 from nequip.data.dataset import ASEDataset
 
+from piwsl_plugins.data.readers import Source
 from piwsl_plugins.hosts.nequip import labels, seams
+from piwsl_plugins.hosts.nequip.sources import check_overlaps, point_out_units, source_of
 from piwsl_plugins.settings import RunSettings
 
 TRAINING_BLOCK = "training_module.piwsl"
@@ -58,6 +60,8 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
         piwsl: the settings of the losses, the very block of the training module:
             ``${training_module.piwsl}``; ``false`` for no skin, which is right for a loss without
             a term that displaces atoms.
+        allow_overlap: train although test frames are among the training frames, where a data
+            module looks for that.
         kwargs: those of NequIP's data module.
 
     Raises:
@@ -66,8 +70,14 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
 
     train_dataset_config: Any
     train_dataset: list[Any]
+    val_dataset: list[Any]
 
-    def __init__(self, piwsl: Mapping[str, Any] | bool | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        piwsl: Mapping[str, Any] | bool | None = None,
+        allow_overlap: bool = False,
+        **kwargs: Any,
+    ) -> None:
         with seams.plain_errors():
             seams.check_version()
             if piwsl is True:
@@ -76,6 +86,7 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
             self.piwsl_skin = 0.0 if piwsl is False else self.piwsl_settings.skin
         super().__init__(**kwargs)
         self.piwsl_counts: Counter[str] | None = None
+        self.piwsl_allow_overlap = allow_overlap
         self._piwsl_statistics = False
 
     def setup(self, stage: str) -> None:
@@ -89,6 +100,21 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
                 self.piwsl_counts = sum(
                     (labels.count(dataset) for dataset in self.train_dataset), Counter()
                 )
+                self._compare()
+
+    def _compare(self) -> None:
+        """Compare the training data with the other data; nothing where files may be of any kind."""
+
+    def _sources(self) -> dict[str, list[Source]]:
+        """Frames of the ``training``, ``validation`` and ``test`` data."""
+        parts = {"training": self.train_dataset, "validation": self.val_dataset}
+        parts["test"] = self._instantiated("test")
+        return {name: [source_of(one) for one in part] for name, part in parts.items()}
+
+    def _instantiated(self, stage: str) -> list[Any]:
+        from hydra.utils import instantiate
+
+        return list(instantiate(getattr(self, f"{stage}_dataset_config")))
 
     def _set_up_training(self) -> None:
         if self._piwsl_statistics or not self.piwsl_skin:
@@ -154,16 +180,31 @@ class PiwslDataModule(NequIPDataModule):  # type: ignore[misc]
 class PiwslASEDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc]
     """The same for files that ASE reads; frames may lack labels.
 
+    Before the first step the training frames are sought among the validation frames, with a
+    warning, and among the test frames, which is an error; numbers that look as if they were not in
+    eV and angstrom are warned of.
+
     Args:
         piwsl: as for :class:`PiwslDataModule`.
+        allow_overlap: train although test frames are among the training frames.
         kwargs: those of NequIP's ``ASEDataModule``.
     """
 
-    def __init__(self, piwsl: Mapping[str, Any] | bool | None = None, **kwargs: Any) -> None:
-        super().__init__(piwsl=piwsl, **kwargs)
+    def __init__(
+        self,
+        piwsl: Mapping[str, Any] | bool | None = None,
+        allow_overlap: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(piwsl=piwsl, allow_overlap=allow_overlap, **kwargs)
         for stage in ("train", "val", "test", "predict"):
             name = f"{stage}_dataset_config"
             setattr(self, name, _partial_labels(getattr(self, name)))
+
+    def _compare(self) -> None:
+        sources = self._sources()
+        point_out_units(sources["training"])
+        check_overlaps(sources, allow_overlap=self.piwsl_allow_overlap)
 
 
 def widened(config: Any, skin: float) -> tuple[Any, bool]:

@@ -8,16 +8,15 @@ from typing import Any
 
 from nequip.data.datamodule import ASEDataModule
 from nequip.data.dataset import ASEDataset, RandomSplitAndIndexDataset
-from nequip.utils import RankedLogger
 
-from piwsl_plugins.data.duplicates import check_duplicates, check_no_overlap
-from piwsl_plugins.data.readers import DataError
+from piwsl_plugins.data.duplicates import check_duplicates
+from piwsl_plugins.data.readers import DataError, Source
 from piwsl_plugins.data.targets import is_there, names_in
 from piwsl_plugins.hosts.nequip import files, labels, seams
 from piwsl_plugins.hosts.nequip.data import PiwslDataModule
-from piwsl_plugins.hosts.nequip.scan import LABELS_BLOCK, NAMES, Chosen
+from piwsl_plugins.hosts.nequip.scan import LABELS_BLOCK, NAMES
+from piwsl_plugins.hosts.nequip.sources import Chosen, check_overlaps
 
-_log = RankedLogger(__name__, rank_zero_only=True)
 _ASE_ARGUMENTS = ("ase_args", "include_keys", "exclude_keys", "key_mapping")
 STAGES = ("train", "val", "test", "predict")
 
@@ -59,10 +58,8 @@ class PiwslFilesDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc
         with seams.plain_errors():
             files.label_settings(labels)
             _refuse_ase_arguments(kwargs)
-        super().__init__(piwsl=piwsl, **kwargs)
+        super().__init__(piwsl=piwsl, allow_overlap=allow_overlap, **kwargs)
         self.piwsl_labels = dict(labels or {})
-        self.piwsl_allow_overlap = allow_overlap
-        self._piwsl_compared = False
         options = {
             "labels": self.piwsl_labels,
             "isolated_atoms": isolated_atoms,
@@ -73,14 +70,6 @@ class PiwslFilesDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc
             own = options | {"everything": stage == "predict"}
             setattr(self, name, _of_files(getattr(self, name), own))
 
-    def setup(self, stage: str) -> None:
-        """Make the datasets of a stage; those of training are compared with all others once."""
-        super().setup(stage)
-        if stage == "fit" and not self._piwsl_compared:
-            with seams.plain_errors():
-                self._compare()
-            self._piwsl_compared = True
-
     def piwsl_masks(self, stage: str) -> list[Any]:
         """As for all our data modules; of the test data already before they are needed."""
         if stage == "test" and not hasattr(self, "test_dataset"):
@@ -88,40 +77,17 @@ class PiwslFilesDataModule(PiwslDataModule, ASEDataModule):  # type: ignore[misc
             return [(labels.dataset_masks(dataset), len(dataset)) for dataset in datasets]
         return super().piwsl_masks(stage)
 
-    def _instantiated(self, stage: str) -> list[Any]:
-        from hydra.utils import instantiate
-
-        return list(instantiate(getattr(self, f"{stage}_dataset_config")))
-
     def _compare(self) -> None:
         """Compare the training data with the other data, and look for keys that no file has."""
-        test = self._instantiated("test")
-        parts = {"training": self.train_dataset, "validation": self.val_dataset, "test": test}
-        sources = {name: [chosen(d) for d in datasets] for name, datasets in parts.items()}
+        sources = self._sources()
         _check_keys(self.piwsl_labels, [source for part in sources.values() for source in part])
         check_duplicates(sources["training"])
-        try:
-            check_no_overlap(sources["training"], sources["validation"], ("training", "validation"))
-        except DataError as error:
-            _log.warning(f"{error}")
-        if not test:
-            return
-        try:
-            check_no_overlap(sources["training"], sources["test"])
-        except DataError as error:
-            if not self.piwsl_allow_overlap:
-                raise DataError(f"{error}; or set data.allow_overlap: true") from None
-            _log.warning(f"{error}")
+        check_overlaps(sources, allow_overlap=self.piwsl_allow_overlap)
 
 
-def chosen(dataset: Any) -> Chosen:
-    """The frames of one of our datasets, or of a part of one, as a source of blocks."""
-    base, indices = labels.unwrapped(dataset)
-    return Chosen(base.piwsl_scan, base.places if indices is None else base.places[indices])
-
-
-def _check_keys(given: Mapping[str, Any], sources: Sequence[Chosen]) -> None:
-    names = {str(source.path): names_in(source.file) for source in sources}
+def _check_keys(given: Mapping[str, Any], sources: Sequence[Source]) -> None:
+    opened = [source.file for source in sources if isinstance(source, Chosen)]
+    names = {str(file.path): names_in(file) for file in opened}
     for label in ("forces", "stress", "weak_forces", "low_forces"):
         key = given.get(label)
         if key is None or any(is_there(key, known) for known in names.values()):

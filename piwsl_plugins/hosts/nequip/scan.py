@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from piwsl_plugins.data.distances import shortest_distances
 from piwsl_plugins.data.isolated import is_isolated
 from piwsl_plugins.data.plausibility import check_units
 from piwsl_plugins.data.progress import watched
-from piwsl_plugins.data.readers import BLOCK_SIZE, Source
+from piwsl_plugins.data.readers import Source
 from piwsl_plugins.data.readers.ase_files import AseSource
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.targets import TARGETS, open_labelled, targets
@@ -152,51 +152,3 @@ def _tell(path: str, found: Scan, lost: int) -> None:
             lines.append(f"{lost} frames have no {settings.low_energy!r} and lose their energy")
     for line in lines:
         _log.info(f"{path}: {line}")
-
-
-class Chosen(Source):
-    """Some frames of a scanned file, labels as they are in the file.
-
-    Attributes:
-        file: the whole file.
-
-    Args:
-        found: the file.
-        places: numbers of its frames.
-    """
-
-    def __init__(self, found: Scan, places: NDArray[np.int64]) -> None:
-        super().__init__(found.source.path, found.source.settings)
-        self.format = found.source.format
-        self.file = found.source
-        self._mask = np.zeros(len(found.isolated), dtype=bool)
-        self._mask[places] = True
-
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """These are no files."""
-        return False
-
-    def __len__(self) -> int:
-        return int(self._mask.sum())
-
-    @property
-    def keys(self) -> dict[str, int]:
-        """Those of the file."""
-        return self.file.keys
-
-    def elements(self) -> NDArray[np.int64]:
-        """Atomic numbers of the chosen frames, sorted."""
-        found = [np.unique(block.numbers) for block in self.blocks()]
-        return np.unique(np.concatenate([*found, np.zeros(0, dtype=np.int64)]))
-
-    def blocks(self, size: int = BLOCK_SIZE) -> Iterator[Block]:
-        """The chosen frames, in the file's order."""
-        for block in self.file.blocks(size):
-            chosen = self._mask[block.places]
-            if chosen.any():
-                yield block.take(chosen)
-
-    def frame(self, number: int) -> Block:
-        """One of the chosen frames."""
-        return self.file.frame(int(np.flatnonzero(self._mask)[number]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +347,33 @@ def test_a_manager_that_asks_for_forces_names_the_one_that_does_not(file: Path) 
         ValueError, match=r"CommonDataStatisticsManager needs 'forces'.*EnergyStatisticsManager"
     ):
         statistics(PiwslASEDataModule, file, "nequip.data.CommonDataStatisticsManager")
+
+
+def test_test_frames_among_the_training_frames_are_refused_unless_allowed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = write_frames(tmp_path / "train.xyz", many_molecules(6))
+    test = write_frames(tmp_path / "test.xyz", many_molecules(8)[5:])
+    config = data_config(train) | {"test_file_path": str(test)}
+    expected = r"(?s)1 of 3 frames of the test data .*test\.xyz, frame 0 is .*train\.xyz, frame 5"
+    with pytest.raises(ValueError, match=expected + r".*data\.allow_overlap: true"):
+        PiwslASEDataModule(piwsl=False, **config).setup("fit")
+    with caplog.at_level(logging.WARNING):
+        PiwslASEDataModule(piwsl=False, allow_overlap=True, **config).setup("fit")
+    assert "6 of 6 frames of the validation data are in the training data" in caplog.text
+    assert "1 of 3 frames of the test data" in caplog.text
+    fresh = write_frames(tmp_path / "fresh.xyz", many_molecules(8)[6:])
+    PiwslASEDataModule(piwsl=False, **(config | {"test_file_path": str(fresh)})).setup("fit")
+
+
+def test_numbers_in_other_units_are_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = many_molecules()
+    for atoms in frames:
+        atoms.positions /= ase.units.Bohr
+    bohr = write_frames(tmp_path / "bohr.xyz", frames)
+    with caplog.at_level(logging.WARNING):
+        PiwslASEDataModule(piwsl=False, **data_config(bohr)).setup("fit")
+    assert "PiwslFilesDataModule converts" in caplog.text
+    assert f"{bohr}: " in caplog.text
