@@ -27,7 +27,7 @@ DEFAULT_WEIGHT_RATIO = {
     "taylor": 0.05,
     "conservative": 0.05,
     "curvature": 3e-5,
-    WEAK_FORCES: 0.01,
+    WEAK_FORCES: 0.1,
 }
 """Weight of a term where none is given, as a fraction of the host's energy weight."""
 

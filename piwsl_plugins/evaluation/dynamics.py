@@ -176,7 +176,7 @@ def _follow(
     reason = None
     for step in range(1, steps + 1):
         try:
-            dynamics.step()
+            dynamics.step()  # type: ignore[no-untyped-call]  # of Langevin
             energy = float(atoms.get_total_energy()) / len(atoms)
         except Exception as error:  # whatever a calculator raises far from what it knows
             reason = f"the model failed: {error}"

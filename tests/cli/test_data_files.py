@@ -140,6 +140,7 @@ def test_few_forces_many_energies_and_weak_forces_train_together(
         "piwsl_forces_unit": "eV/angstrom",
         "piwsl_weak_forces_key": "gfn2",
         "piwsl_weak_forces_unit": "hartree/bohr",
+        "piwsl_weak_forces_weight": 10,
         "piwsl_weak_forces_fade": 8,
         "E0s": "average",
         "loss": "piwsl_supervised",

@@ -72,7 +72,8 @@ def notes(run: Run) -> list[str]:
             + (
                 f", fading over {settings.weak_forces_fade} steps"
                 if settings.weak_forces_fade
-                else ""
+                else f"; their method's own error stays to the end unless --{PREFIX}"
+                "weak_forces_fade lets their weight fall to zero before"
             )
         )
     if args.piwsl_low_energy_key:

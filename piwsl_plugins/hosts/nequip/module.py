@@ -18,6 +18,7 @@ from nequip.train import (
     NequIPLightningModule,
     ScheduleFreeLightningModule,
 )
+from nequip.utils import RankedLogger
 from torch import Tensor
 
 from piwsl_plugins.hosts.nequip import geometry, labels, requirements, seams
@@ -27,6 +28,8 @@ from piwsl_plugins.hosts.nequip.structures import structures_of, weak_penalties
 from piwsl_plugins.hosts.radii import covalent_radii_of
 from piwsl_plugins.losses import step_generator, step_penalties
 from piwsl_plugins.settings import WEAK_FORCES, RunSettings
+
+_log = RankedLogger(__name__, rank_zero_only=True)
 
 HALF = 0.5
 """Share of the batch up to which forces are cheaper evaluated twice than for the whole of it."""
@@ -94,6 +97,11 @@ class PiwslMixin:
         data, settings, terms = self.trainer.datamodule, self.piwsl_settings, self.piwsl_terms
         if any(settings.fade_of(term) for term in terms):
             self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
+        if self._piwsl_weak and not settings.weak_forces_fade:
+            _log.warning(
+                "the weak forces' weight stays, and with it their method's own error, to the end; "
+                "training_module.piwsl.weak_forces_fade lets it fall to zero before"
+            )
         self._piwsl_trims = bool(terms) or getattr(data, "piwsl_skin", 0.0) > 0.0
         if data is None:  # loaders of somebody's own; their first batch shows the skin
             return

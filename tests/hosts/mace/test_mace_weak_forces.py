@@ -80,7 +80,7 @@ def test_a_structure_without_weak_forces_adds_nothing(start: Start) -> None:
     assert bool((gradient[batch.batch == 0] != 0).any())
     total.backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
-    assert active.progress.values["piwsl_weak_forces_weight"] == 10.0  # 0.01 of 1000
+    assert active.progress.values["piwsl_weak_forces_weight"] == 100.0  # a tenth of 1000
 
 
 def test_they_never_become_maces_own_forces(start: Start) -> None:
@@ -124,7 +124,7 @@ def test_stage_two_keeps_them_at_its_own_energy_weight(start: Start) -> None:
     model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     swa, _ = get_swa(active.args, model, optimizer, [False])
-    assert swa.loss_fn.weights == {"weak_forces": 5.0}
+    assert swa.loss_fn.weights == {"weak_forces": 50.0}
 
 
 def test_a_batch_made_in_another_process_is_refused(

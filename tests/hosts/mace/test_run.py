@@ -150,6 +150,7 @@ def test_a_key_of_weak_forces_that_no_frame_has_names_those_that_are_there(start
     [
         ([], "no terms with displacements; MACE's 'weighted'"),
         (["--piwsl_weak_forces_key", "gfn2", "--piwsl_weak_forces_fade", "9"], "fading over 9"),
+        (["--piwsl_weak_forces_key", "gfn2"], "error stays to the end unless"),
         (["--piwsl_low_energy_key", "hf"], "predicts the difference 'REF_energy' minus 'hf'"),
     ],
 )
