@@ -44,7 +44,9 @@ def draw(records: Sequence[Mapping[str, Any]]) -> Figure:
     temperatures = sorted({record["temperature"] for record in records})
     size = (3.0 * len(temperatures) + 0.8, 2.4 * len(ensembles) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(ensembles), len(temperatures), squeeze=False, sharey=True)
+    grid = figure.subplots(
+        len(ensembles), len(temperatures), squeeze=False, sharex=True, sharey=True
+    )
     for row, ensemble in zip(grid, ensembles, strict=True):
         for axes, temperature in zip(row, temperatures, strict=True):
             chosen = [
