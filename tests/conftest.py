@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that runs the tests in its background ignores Ctrl-C, and so would what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 NO_ACAC = "acetylacetone data not here (PIWSL_ACAC names their folder)"
 
 
