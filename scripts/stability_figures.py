@@ -57,6 +57,7 @@ def draw(records: Sequence[Mapping[str, Any]]) -> Figure:
             _panel(axes, chosen, models)
             axes.set_title(f"{ensemble.upper()}, {temperature:.0f} K", fontsize=10)
         row[0].set_ylabel("still running")
+    grid[0][0].set_xlim(0.0, 1.02 * max(record["time"] for record in records))
     for axes in grid[-1]:
         axes.set_xlabel("time (ps)")
     lines, labels = grid[0][0].get_legend_handles_labels()
@@ -79,5 +80,4 @@ def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], models: Sequence[st
                 label=model,
             )
     axes.set_ylim(-0.06, 1.04)
-    axes.set_xlim(left=0.0)
     axes.grid(alpha=0.2)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import ase.build
 import ase.io
 import numpy as np
-from processes import execute
+from processes import BareEnvironment, execute
 
+#: Folder of cuequivariance in the environment with MACE, beside what MACE can import by itself.
+CUEQUIVARIANCE = {"PYTHONPATH": str(Path(sys.prefix) / "mliap")}
 PROGRAM = Path(__file__).with_name("exported_models.py")
 Answers = dict[str, dict[str, Any]]
 
@@ -32,14 +33,16 @@ def molecule_and_cell(path: Path) -> Path:
 def ask(
     frames: Path,
     models: Mapping[Path, str],
-    run: Callable[..., CompletedProcess[str]] | None = None,
+    bare: BareEnvironment | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Answers:
-    """What each model (file: kind) answers, by its file's name; here, or in another environment."""
+    """What each model (file: kind) answers, by its file's name; here, or without this package."""
+    python = sys.executable if bare is None else bare.python
     words = [str(PROGRAM), str(frames), *(f"{kind}={path}" for path, kind in models.items())]
-    done = execute([sys.executable, *words], frames.parent) if run is None else run(*words)
+    done = execute([python, *words], frames.parent, variables)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert all(row["installed"] == (run is None) for row in rows)
+    assert all(row["installed"] == (bare is None) for row in rows)
     return {Path(row["model"]).name: row for row in rows}
 
 

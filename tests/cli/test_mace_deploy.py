@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from commands import PIWSL, Trained, train
-from exports import Answers, ask, check_equal, molecule_and_cell
+from exports import CUEQUIVARIANCE, Answers, ask, check_equal, molecule_and_cell
 from lammps_files import check_forces, data_file, input_file, outcome, print_line
 from processes import BareEnvironment, execute
 
@@ -55,15 +55,13 @@ def answers(fine_tuned: Trained, frames: Path, bare: BareEnvironment) -> Answers
     """What every export answers where this package is not installed."""
     model = fine_tuned.folder / "run.model"
     for format_ in ("libtorch", "mliap"):
-        done = execute([EXPORT, str(model), f"--format={format_}"], fine_tuned.folder)
+        command = [EXPORT, str(model), f"--format={format_}"]
+        done = execute(command, fine_tuned.folder, CUEQUIVARIANCE if format_ == "mliap" else None)
         assert done.returncode == 0, done.stderr
-    files = {
-        "run.model": "mace",
-        "run_compiled.model": "mace",
-        "run.model-lammps.pt": "pair_mace",
-        "run.model-mliap_lammps.pt": "mliap",
-    }
-    return ask(frames, {fine_tuned.folder / name: kind for name, kind in files.items()}, bare.run)
+    files = {"run.model": "mace", "run_compiled.model": "mace", "run.model-lammps.pt": "pair_mace"}
+    models = {fine_tuned.folder / name: kind for name, kind in files.items()}
+    unified = {fine_tuned.folder / "run.model-mliap_lammps.pt": "mliap"}
+    return ask(frames, models, bare) | ask(frames, unified, bare, CUEQUIVARIANCE)
 
 
 def test_the_model_has_the_weights_of_the_training(fine_tuned: Trained) -> None:

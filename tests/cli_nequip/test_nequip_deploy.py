@@ -67,7 +67,7 @@ def test_package_and_mliap_object_are_the_model_without_this_package(
 ) -> None:
     package, unified = fine_tuned / "fine.nequip.zip", fine_tuned / "fine.nequip.lmp.pt"
     build([PREPARE, str(package), str(unified), "--no-compile"], unified)
-    answers = ask(frames, {package: "nequip", unified: "mliap"}, bare.run)
+    answers = ask(frames, {package: "nequip", unified: "mliap"}, bare)
     for name in (package.name, unified.name):
         check_equal(answers[name], expected["best.ckpt"], 1e-6)
     with pytest.raises(ValueError, match="'pair_style mliap unified' of a compiled LAMMPS"):
@@ -80,7 +80,7 @@ def test_a_model_for_pair_nequip_is_the_model_without_this_package(
 ) -> None:
     package, model = fine_tuned / "fine.nequip.zip", fine_tuned / "pair.nequip.pt2"
     build([*NEQUIP_COMPILE, str(package), str(model), *COMPILE, "pair_nequip"], model)
-    answers = ask(frames, {model: "pair_nequip"}, bare.run)
+    answers = ask(frames, {model: "pair_nequip"}, bare)
     check_equal(answers[model.name], expected["best.ckpt"], 1e-6)
     with pytest.raises(ValueError, match="compile it with --target ase"):
         identify(model)
@@ -103,7 +103,7 @@ def test_a_compiled_allegro_model_in_single_precision_is_the_checkpoint(
 ) -> None:
     checkpoint, compiled = allegro
     expected = ask(frames, {checkpoint: "nequip"})[checkpoint.name]
-    check_equal(ask(frames, {compiled: "nequip"}, bare.run)[compiled.name], expected, 1e-4)
+    check_equal(ask(frames, {compiled: "nequip"}, bare)[compiled.name], expected, 1e-4)
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """A compiled LAMMPS runs the ML-IAP object of a MACE model: `pair_style mliap unified` itself.
 
-Runs in an environment with MACE and cuequivariance (extra ``mliap``) where such a LAMMPS is given:
-the path of its program in ``LAMMPS_EXECUTABLE``, or an importable ``lammps`` that has the packages
-ML-IAP and PYTHON. ``LAMMPS_OPTIONS`` are its options (default: KOKKOS on one thread).
+Runs in the environment with MACE of `make` where such a LAMMPS is given: the path of its program in
+``LAMMPS_EXECUTABLE``, or an importable ``lammps`` that has the packages ML-IAP and PYTHON.
+``LAMMPS_OPTIONS`` are its options (default: KOKKOS on one thread).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from exports import ask, molecule_and_cell
+from exports import CUEQUIVARIANCE, ask, molecule_and_cell
 from lammps_files import data_file, outcome
 from processes import execute
 
@@ -61,7 +61,8 @@ run 0
 
 def program() -> list[str] | None:
     """The words that start such a LAMMPS, or None."""
-    if any(importlib.util.find_spec(name) is None for name in ("mace", "cuequivariance_torch")):
+    folder = Path(CUEQUIVARIANCE["PYTHONPATH"])
+    if importlib.util.find_spec("mace") is None or not folder.is_dir():
         return None
     if executable := os.environ.get("LAMMPS_EXECUTABLE"):
         return [executable]
@@ -97,7 +98,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ["mace_run_train", *words],
         ["mace_create_lammps_model", str(model), "--format=mliap"],
     ):
-        done = execute([str(bin_ / command[0]), *command[1:]], folder)
+        added = CUEQUIVARIANCE if "--format=mliap" in command else None
+        done = execute([str(bin_ / command[0]), *command[1:]], folder, added)
         assert done.returncode == 0, done.stderr
     return model, folder / "run.model-mliap_lammps.pt"
 
@@ -115,7 +117,7 @@ def test_forces_are_those_of_ase(exported: tuple[Path, Path], tmp_path: Path) ->
     options = shlex.split(os.environ.get("LAMMPS_OPTIONS", OPTIONS))
     started = program()
     assert started is not None
-    variables = {"MACE_ALLOW_CPU": "true", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    variables = CUEQUIVARIANCE | {"MACE_ALLOW_CPU": "true", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
     done = execute([*started, "-in", str(path), *options], tmp_path, variables)
     assert done.returncode == 0, done.stdout + done.stderr
     (frame,) = outcome(path, ELEMENTS).frames

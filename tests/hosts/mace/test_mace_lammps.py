@@ -101,7 +101,7 @@ def test_energy_forces_and_virial_are_those_of_ase(
     found = outcome(path)
     check_forces(found.frames, calculator, 1e-9)
     (frame,), (line,) = found.frames, found.lines
-    assert np.abs(frame.get_forces()).max() > 0.05
+    assert np.abs(frame.get_forces()).max() > 0.01
     pressure, volume = virial_pressure(line), line["vol"]
     asked = frame.copy()
     asked.calc = calculator
@@ -122,6 +122,32 @@ def test_energy_forces_and_virial_are_those_of_ase(
         assert -pressure[part] * volume == pytest.approx(slope, abs=2e-5), part
     if frame.pbc.all():
         np.testing.assert_allclose(-pressure, asked.get_stress(), rtol=0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["molecule", "triclinic"])
+def test_in_single_precision_both_files_and_lammps_agree(
+    name: str, model: Path, calculator: Calculator, tmp_path: Path
+) -> None:
+    from e3nn.util import jit
+
+    single, compiled = tmp_path / "single.model", tmp_path / "single_compiled.model"
+    torch.set_default_dtype(torch.float32)
+    torch.save(torch.load(model, weights_only=False).float(), single)
+    torch.jit.save(jit.compile(torch.load(single, weights_only=False)), compiled)
+    path = tmp_path / "run.in"
+    assert lammps(input_file(path, STRUCTURES[name](), print_line(path)), compiled) == 0
+    found = outcome(path)
+    check_forces(found.frames, calculator, 1e-4)
+    answers = []
+    for file in (single, compiled):
+        loaded = load(identify(file))
+        assert loaded.dtype == "float32"
+        frame = found.frames[0].copy()
+        frame.calc = loaded.calculator
+        answers.append((frame.get_potential_energy(), frame.get_forces(), frame.get_stress()))
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-4)
+    assert found.lines[0]["pe"] == pytest.approx(answers[0][0], abs=1e-4)
 
 
 def test_a_cell_smaller_than_the_cutoff_is_the_same_crystal_as_a_larger_one(
@@ -188,21 +214,34 @@ def test_energy_is_conserved_where_no_heat_bath_acts(model: Path, tmp_path: Path
     assert end["pe"] + end["ke"] == pytest.approx(start["pe"] + kinetic, abs=2e-4)
 
 
-def test_minimisation_lowers_the_energy_until_forces_and_pressure_vanish(
+def test_minimisation_lowers_the_energy_until_the_forces_vanish(
     model: Path, calculator: Calculator, tmp_path: Path
 ) -> None:
     path = tmp_path / "minimise.in"
-    commands = (
-        f"{print_line(path)}fix box all box/relax tri 0.0 vmax 0.01\n"
-        f"minimize 0 1e-3 30 100\nunfix box\n{print_line(path)}"
-    )
-    assert lammps(input_file(path, triclinic(), commands), model) == 0
+    commands = f"{print_line(path)}minimize 0 1e-4 200 1000\n{print_line(path)}"
+    assert lammps(input_file(path, molecule(), commands), model) == 0
     found = outcome(path)
     start, end = found.lines
     assert end["pe"] < start["pe"] - 1e-3
-    assert np.abs(found.frames[-1].get_forces()).max() < 0.02
-    before, after = (np.abs(virial_pressure(line)).max() for line in (start, end))
-    assert after < 0.1 * before
+    forces = [np.abs(frame.get_forces()).max() for frame in found.frames]
+    assert forces[-1] < 1e-2 * forces[0]
+    check_forces(found.frames[-1:], calculator, 1e-9)
+
+
+def test_a_cell_relaxes_towards_the_pressure_that_is_asked_for(
+    model: Path, calculator: Calculator, tmp_path: Path
+) -> None:
+    path = tmp_path / "relax.in"
+    commands = (
+        f"{print_line(path)}fix box all box/relax iso 0.0 vmax 0.001\n"
+        f"minimize 0 1e-3 8 100\nunfix box\n{print_line(path)}"
+    )
+    assert lammps(input_file(path, crystal(), commands), model) == 0
+    found = outcome(path)
+    start, end = found.lines
+    # the cell grows under a pressure from within, and shrinks where it pulls
+    assert np.sign(end["vol"] - start["vol"]) == np.sign(start["press"])
+    assert end["pe"] < start["pe"]
     check_forces(found.frames[-1:], calculator, 1e-9)
 
 
