@@ -19,7 +19,7 @@ from commands import (
 )
 from processes import BareEnvironment
 
-from piwsl_plugins.settings import DEFAULT_WEIGHT_RATIO
+from piwsl_plugins.settings import DEFAULT_FADE, DEFAULT_WEIGHT_RATIO
 
 LOSSES = {
     "piwsl_taylor": ("taylor",),
@@ -70,10 +70,12 @@ def test_each_step_logs_the_base_loss_and_the_terms_that_add_up_to_the_loss(
 ) -> None:
     steps = runs[loss].steps
     assert len(steps) == EPOCHS * STEPS_AN_EPOCH
-    for step in steps:
+    for number, step in enumerate(steps):
         check_terms(step, *LOSSES[loss])
         for term in LOSSES[loss]:
-            assert step[f"piwsl_{term}_weight"] == DEFAULT_WEIGHT_RATIO[term] * ENERGY_WEIGHT
+            left = 1.0 - DEFAULT_FADE[term] * number / len(steps)
+            weight = DEFAULT_WEIGHT_RATIO[term] * ENERGY_WEIGHT * left
+            assert step[f"piwsl_{term}_weight"] == pytest.approx(weight)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -11,7 +11,7 @@ import pytest
 from commands import start_training
 from processes import BareEnvironment
 
-from piwsl_plugins.hosts.mace.flags import LOSSES
+from piwsl_plugins.hosts.mace.flags import DATA_FLAGS, LOSSES
 from piwsl_plugins.settings import MaceSettings
 
 RUN_TRAIN = ("-m", "mace.cli.run_train")
@@ -51,7 +51,7 @@ def test_with_the_package_help_lists_every_loss_and_every_flag(
     _, *entries = text[text.index("PIWSL losses (piwsl-plugins)") :].split("\n  --piwsl_")
     explained = {entry.split()[0]: " ".join(entry.split()) for entry in entries}
     fields = dataclasses.fields(MaceSettings)
-    assert list(explained) == [field.name for field in fields]
+    assert list(explained) == [*(field.name for field in fields), *DATA_FLAGS]
     for field in fields:
         assert ("(default: " in explained[field.name]) == (field.default is not None)
         if field.metadata["unit"]:
