@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,13 +14,19 @@ from piwsl_plugins.training.runs import Run, started
 QUIET_INTERVAL = 30.0
 
 
-def train(runs: Sequence[Run], console: Console, at_once: int = 2) -> None:
+def train(
+    runs: Sequence[Run],
+    console: Console,
+    at_once: int = 2,
+    ended: Callable[[Run], object] = lambda run: None,
+) -> None:
     """Run all, some at a time, and show epoch and validation error of each.
 
     Args:
         runs: What to train, in this order; none of them started yet.
         console: Where to show it.
         at_once: How many may run at the same time.
+        ended: Told of each run that has ended well, at once.
 
     Raises:
         RunFailedError: A run failed; the others were stopped.
@@ -40,7 +46,7 @@ def train(runs: Sequence[Run], console: Console, at_once: int = 2) -> None:
             run.label: bars.add_task(run.label, total=run.epochs, state="waiting", start=False)
             for run in runs
         }
-        for running in _until_all_end(runs, console, at_once):
+        for running in _until_all_end(runs, console, at_once, ended):
             for run in runs:
                 if run in running or run.wall_clock:
                     bars.start_task(tasks[run.label])
@@ -50,12 +56,19 @@ def train(runs: Sequence[Run], console: Console, at_once: int = 2) -> None:
                     bars.stop_task(tasks[run.label])
 
 
-def _until_all_end(runs: Sequence[Run], console: Console, at_once: int) -> Iterator[list[Run]]:
+def _until_all_end(
+    runs: Sequence[Run], console: Console, at_once: int, ended: Callable[[Run], object]
+) -> Iterator[list[Run]]:
     told = time.monotonic()
     running, waiting = list(runs[:at_once]), list(runs[at_once:])
     while running:
         time.sleep(0.5)
-        still = [run for run in running if not run.poll()]
+        still = []
+        for run in running:
+            if run.poll():
+                ended(run)
+            else:
+                still.append(run)
         for run in waiting[: at_once - len(still)]:
             run.start()
             waiting.remove(run)

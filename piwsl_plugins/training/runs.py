@@ -94,12 +94,6 @@ class Run(ABC):
         """File with everything that the run prints."""
         return self.root / self.folder / "output.txt"
 
-    @property
-    def ended_well(self) -> bool:
-        """Whether the run was started here, has ended without an error, and left a model."""
-        ended = self._process is not None and self._process.poll() == 0
-        return ended and (self.root / self.model).is_file()
-
     def check(self) -> Path:
         """Find the host's command.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +131,20 @@ class TrainStages:
 
     def _train(self, trainings: Mapping[str, Training]) -> None:
         """Train what is not trained yet, some at a time."""
-        begun: list[tuple[Stage, Run]] = []
+        runs: list[Run] = []
+        stages: dict[str, Stage] = {}
         for name, training in trainings.items():
             stage, run = self._stage(name, training)
             if self.runner.begin(stage):
                 stage.work()
-                begun.append((stage, run))
-        runs: Sequence[Run] = [run for _, run in begun]
-        try:
-            if runs:
-                train_all(runs, self.console, self.settings.trainings_at_once)
-        finally:
-            for stage, run in begun:
-                if run.ended_well:
-                    self.runner.finish(stage)
+                runs.append(run)
+                stages[run.label] = stage
+
+        def ended(run: Run) -> None:  # at once, so that a kill of the others does not undo it
+            self.runner.finish(stages[run.label])
+
+        if runs:
+            train_all(runs, self.console, self.settings.trainings_at_once, ended)
 
     def _stage(self, name: str, training: Training) -> tuple[Stage, Run]:
         folder, config = self.at.path(name), self._config(training)

@@ -132,7 +132,9 @@ def test_a_killed_run_goes_on_and_ends_with_a_table(
 ) -> None:
     assert "Read, check and split the data: there already" in first.stdout
     assert "Label the frames by gfn2-xtb: there already" in first.stdout
-    assert weak.states["data"] == killed["data"]
+    assert "Train: delta-1: there already" in first.stdout
+    for stage in ("data", "label", "delta-1"):
+        assert weak.states[stage] == killed[stage]
     assert "goes on with what is in out/delta-2" in first.stdout
     assert not list((weak.folder / "out").glob("*.old-*"))
     rows = json.loads((weak.folder / "out" / "report" / "summary.json").read_text())

@@ -105,7 +105,10 @@ def test_no_more_runs_than_allowed_go_at_once_and_all_are_shown(
     ]
     text = io.StringIO()
     monkeypatch.setattr(host_runs, "peak_memory", lambda pid: 7.0)
-    run_display.train(runs, Console(file=text, width=80), at_once=2)
+    ended: list[str] = []
+    console = Console(file=text, width=80)
+    run_display.train(runs, console, at_once=2, ended=lambda run: ended.append(run.label))
+    assert sorted(ended) == ["one", "three", "two"]
     counts = [int(count) for count in (tmp_path / "counts").read_text().split()]
     assert len(counts) == 3
     assert max(counts) == 2
