@@ -93,10 +93,10 @@ def test_the_entries_have_the_names_of_the_hosts_factories() -> None:
     assert active_terms(loss) == ("taylor", "conservative")
 
 
-def test_weak_forces_weigh_a_hundredth_of_the_energy_unless_told_otherwise() -> None:
+def test_weak_forces_weigh_a_tenth_of_the_energy_unless_told_otherwise() -> None:
     coeffs = {"total_energy": 3.0, "forces": 1.5}
     loss = PiwslLoss(terms=["weak_forces"], coeffs=coeffs)
-    expected = {"per_atom_energy_mse": 1.0, "forces_mse": 0.5, "piwsl_weak_forces": 0.01}
+    expected = {"per_atom_energy_mse": 1.0, "forces_mse": 0.5, "piwsl_weak_forces": 0.1}
     assert coefficients(loss) == pytest.approx(expected)
     assert active_terms(loss) == ()
     assert active_entries(loss) == ("weak_forces",)
