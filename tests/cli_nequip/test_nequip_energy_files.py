@@ -84,7 +84,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "key": (
         {"+data.labels": "{energy: ccsd}"},
-        (r"spice\.hdf5: no frame has an energy under data\.labels\.energy 'ccsd'", "dft_total_energy"),
+        (
+            r"spice\.hdf5: no frame has an energy under data\.labels\.energy 'ccsd'",
+            "dft_total_energy",
+        ),
     ),
     "label": (
         {"+data.labels": "{total_energy: dft_total_energy}"},
