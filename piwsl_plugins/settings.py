@@ -7,14 +7,10 @@ are derived from these fields.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
-_T = TypeVar("_T")
-_Settings = TypeVar("_Settings", bound="PiwslSettings")
+from piwsl_plugins.fields import Settings, setting
 
 PAPER_TERMS = ("taylor", "conservative")
 """The two losses of arXiv:2408.05215."""
@@ -31,20 +27,13 @@ DEFAULT_WEIGHT_RATIO = {
 }
 """Weight of a term where none is given, as a fraction of the host's energy weight."""
 
-
-DEFAULT_FADE = {"taylor": 0.0, "conservative": 0.0, "curvature": 1.0}
+DEFAULT_FADE = {"taylor": 0.0, "conservative": 0.0, "curvature": 1.0, WEAK_FORCES: 0.5}
 """Part of the run over which a term fades where none is given: energies that suffice outgrow the
-model Hessian, which is right to a quarter."""
-
-
-def setting(default: _T, help: str, *, unit: str = "", choices: tuple[_T, ...] = ()) -> _T:
-    """A field of a settings class, with what flags, keys and the README's table say of it."""
-    metadata = {"help": help, "unit": unit, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
+model Hessian, which is right to a quarter, and the forces of a cheaper method."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PiwslSettings:
+class PiwslSettings(Settings):
     """Settings of the Taylor and conservative-force losses (arXiv:2408.05215) and of ours.
 
     Raises:
@@ -153,11 +142,12 @@ class PiwslSettings:
         "in a mean over components, or the vector's length",
         choices=("squared", "length"),
     )
-    weak_forces_fade: int = setting(
-        0,
-        "optimiser steps over which the weak forces' weight falls linearly to zero, where it "
-        "stays; 0 keeps it",
-        unit="steps",
+    weak_forces_fade: float | None = setting(
+        None,
+        "part of the run, from its start, over which the weak forces' weight falls linearly to "
+        "zero; 0 keeps it, and with it their method's own error; left out, "
+        f"{DEFAULT_FADE[WEAK_FORCES]:g}",
+        unit="of the run",
     )
     seed: int = setting(
         0,
@@ -165,13 +155,7 @@ class PiwslSettings:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            value = getattr(self, field.name)
-            # 1.0 and True equal 1, but are no order
-            if choices and not any(type(value) is type(c) and value == c for c in choices):
-                allowed = ", ".join(repr(choice) for choice in choices)
-                raise ValueError(f"{field.name}: got {value!r}, expected one of {allowed}")
+        self._check_choices()
         for term in DEFAULT_WEIGHT_RATIO:
             if getattr(self, f"{term}_weight") is not None:
                 self._check(f"{term}_weight", 0.0, math.inf)
@@ -181,51 +165,11 @@ class PiwslSettings:
         self._check("tolerance", 0.0, math.inf)
         self._check("huber_delta", 0.0, math.inf, open_below=True)
         self._check("warmup", 0, math.inf, whole=True)
-        if self.fade is not None:
-            self._check("fade", 0.0, 1.0)
-        self._check("weak_forces_fade", 0, math.inf, whole=True)
+        for name in ("fade", "weak_forces_fade"):
+            if getattr(self, name) is not None:
+                self._check(name, 0.0, 1.0)
         self._check("every", 1, math.inf, whole=True)
         self._check("seed", 0, 2**63, whole=True)
-
-    def _check(
-        self, name: str, low: float, high: float, *, open_below: bool = False, whole: bool = False
-    ) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, numbers.Integral if whole else numbers.Real)
-        inside = number and (low < value or (low == value and not open_below)) and value <= high
-        if inside and math.isfinite(value) and not isinstance(value, bool):
-            return
-        kind = "whole" if whole else "finite"
-        lower = f"> {low:g}" if open_below else f">= {low:g}"
-        upper = "" if high == math.inf else f" and <= {high:g}"
-        unit = next(f for f in dataclasses.fields(self) if f.name == name).metadata["unit"]
-        raise ValueError(
-            f"{name}: got {value!r}, expected a {kind} number {lower}{upper}"
-            + (f" ({unit})" if unit else "")
-        )
-
-    @classmethod
-    def from_mapping(cls: type[_Settings], values: Mapping[str, Any], where: str) -> _Settings:
-        """Make settings of a block of a configuration file.
-
-        Args:
-            values: name and value of the settings that differ from their defaults.
-            where: how an error calls the block.
-
-        Returns:
-            The settings.
-
-        Raises:
-            ValueError: an unknown name, with the nearest known one, or a value out of its range.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ValueError(f"{where}: {unknown_name(str(name), known)}")
-        try:
-            return cls(**values)
-        except ValueError as error:
-            raise ValueError(f"{where}.{error}") from None
 
     def check_terms(self, terms: Sequence[str], call: Callable[[str], str], chosen: str) -> None:
         """Check that the settings go with the terms, and with each other.
@@ -297,43 +241,20 @@ class PiwslSettings:
         return self.every * (min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0)
 
     def falling(self, term: str, step: int, steps: float) -> float:
-        """Factor of ``fade`` on one term's weight.
+        """Factor of the fade on one term's weight.
 
         Args:
-            term: ``taylor``, ``conservative`` or ``curvature``.
+            term: ``taylor``, ``conservative``, ``curvature`` or ``weak_forces``.
             step: optimiser step, from 0.
             steps: optimiser steps of the run; infinite where it has no end, and nothing fades.
         """
-        return _fall(step, self.fade_of(term) * steps) if self.fade_of(term) else 1.0
+        part = self.fade_of(term)
+        return max(0.0, 1.0 - step / (part * steps)) if part else 1.0
 
     def fade_of(self, term: str) -> float:
         """Part of the run over which a term fades; 0 where it does not."""
-        return DEFAULT_FADE[term] if self.fade is None else float(self.fade)
-
-    def weak_forces_schedule(self, step: int) -> float:
-        """Factor on the weak forces' weight at the optimiser step ``step`` (from 0)."""
-        return _fall(step, self.weak_forces_fade)
-
-
-def _fall(step: int, fade: float) -> float:
-    return max(0.0, 1.0 - step / fade) if fade else 1.0
-
-
-def unknown_name(name: str, known: Iterable[str], what: str = "key") -> str:
-    """What to tell somebody who wrote a name that does not exist.
-
-    Args:
-        name: what was written.
-        known: what exists.
-        what: what kind of name it is.
-
-    Returns:
-        A sentence with the nearest known name, or all of them where none is near.
-    """
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown {what} {name!r}; {hint}"
+        part = self.weak_forces_fade if term == WEAK_FORCES else self.fade
+        return DEFAULT_FADE[term] if part is None else float(part)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,12 +28,13 @@ from typing import Any
 import yaml
 from augmentations import AUGMENTATIONS
 
-from piwsl_plugins.settings import TERMS, WEAK_FORCES, RunSettings, unknown_name
+from piwsl_plugins.fields import unknown_name
+from piwsl_plugins.settings import TERMS, WEAK_FORCES, RunSettings
 
 FOLDER = Path(__file__).with_name("methods")
 HOSTS = ("mace", "nequip")
 WEIGHTS = tuple(f"{term}_weight" for term in (*TERMS, WEAK_FORCES))
-STEPS = ("warmup", "weak_forces_fade")
+STEPS = ("warmup",)
 """Settings that count optimiser steps."""
 LABELS = ("given", "energies", "forces", "all_forces")
 """Which labels a method is for: whatever ``--forces`` gives; energies alone; energies and some

@@ -49,7 +49,7 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     "huber_delta": (1e-9, 0.01, 1e9),
     "warmup": (0, 1, 10**6),
     "fade": (0, 1e-9, 0.5, 1, 1.0),
-    "weak_forces_fade": (0, 1, 10**6),
+    "weak_forces_fade": (0, 1e-9, 0.5, 1, 1.0),
     "weak_forces_weight": (0, 0.0, 1e-300, 1.0, 1e9),
     "every": (1, 2, 10**6),
     "seed": (0, 1, 2**63),
@@ -65,7 +65,7 @@ RANGES = {
     "huber_delta": "a finite number > 0 (eV per atom)",
     "warmup": "a whole number >= 0 (steps)",
     "fade": "a finite number >= 0 and <= 1 (of the run)",
-    "weak_forces_fade": "a whole number >= 0 (steps)",
+    "weak_forces_fade": "a finite number >= 0 and <= 1 (of the run)",
     "weak_forces_weight": "a finite number >= 0",
     "every": "a whole number >= 1 (steps)",
     "seed": "a whole number >= 0 and <= ",
@@ -81,7 +81,7 @@ NOT_NUMBERS: dict[str, tuple[object, ...]] = {
     "huber_delta": (0.0, -0.01, NAN, INF, "0.01", None, True),
     "warmup": (-1, 0.5, 1.0, NAN, INF, "10", None, True),
     "fade": (-1, 1.5, NAN, INF, "0.5", True),
-    "weak_forces_fade": (-1, 0.5, 1.0, NAN, INF, "10", None, True),
+    "weak_forces_fade": (-1, 1.5, 3700, NAN, INF, "0.5", True),
     "weak_forces_weight": (-1e-9, NAN, INF, -INF, "1e-3", True, 1j),
     "every": (0, -1, 1.5, 2.0, NAN, INF, "2", None, True),
     "seed": (-1, 0.5, 2**63 + 2**12, NAN, INF, "0", None, True),
@@ -288,16 +288,18 @@ def test_the_schedule_stays_between_zero_and_k(every: int, warmup: int, step: in
 
 
 def test_fading_weights_fall_linearly_to_zero_and_stay_there() -> None:
-    settings = PiwslSettings(fade=0.5, weak_forces_fade=2)
+    settings = PiwslSettings(fade=0.5, weak_forces_fade=0.25)
     falling = [settings.falling("taylor", step, 8) for step in range(6)]
     assert falling == [1, 0.75, 0.5, 0.25, 0, 0]
-    assert [settings.weak_forces_schedule(step) for step in range(4)] == [1, 0.5, 0, 0]
-    assert PiwslSettings().weak_forces_schedule(10**9) == 1.0
+    assert [settings.falling("weak_forces", step, 8) for step in range(4)] == [1, 0.5, 0, 0]
 
 
-def test_only_the_curvature_loss_fades_by_default_and_no_run_without_an_end() -> None:
+def test_only_curvature_loss_and_weak_forces_fade_by_default_and_no_run_without_an_end() -> None:
     settings = PiwslSettings()
     assert [settings.falling("curvature", step, 4) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
     assert settings.falling("taylor", 3, 4) == settings.falling("conservative", 3, 4) == 1.0
+    assert [settings.falling("weak_forces", step, 4) for step in range(4)] == [1, 0.5, 0, 0]
     assert settings.falling("curvature", 10**6, INF) == 1.0
+    assert settings.falling("weak_forces", 10**6, INF) == 1.0
+    assert PiwslSettings(weak_forces_fade=0).falling("weak_forces", 3, 4) == 1.0
     assert PiwslSettings(fade=0).falling("curvature", 3, 4) == 1.0

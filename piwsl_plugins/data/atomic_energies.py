@@ -18,7 +18,7 @@ from piwsl_plugins.data.composition import CompositionFit, target_energies
 from piwsl_plugins.data.isolated import IsolatedAtoms, is_isolated
 from piwsl_plugins.data.progress import watched
 from piwsl_plugins.data.readers.base import DataError, Source
-from piwsl_plugins.settings import unknown_name
+from piwsl_plugins.fields import unknown_name
 
 ISOLATED, FIT = "isolated", "fit"
 TABLES: dict[str, dict[int, float]] = {

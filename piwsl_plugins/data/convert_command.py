@@ -11,7 +11,7 @@ from piwsl_plugins.data.blocks import LABELS
 from piwsl_plugins.data.options import add_data_options, data_settings, use_usual_names
 from piwsl_plugins.data.partition import UNITS
 from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.settings import unknown_name
+from piwsl_plugins.fields import unknown_name
 
 DESCRIPTION = """\
 Write the frames of a file, in eV and angstrom and without loss, to extended XYZ (OUT.xyz,

@@ -16,7 +16,7 @@ from piwsl_plugins.data.composition import formula as formula_of
 from piwsl_plugins.data.composition import hill
 from piwsl_plugins.data.progress import watched
 from piwsl_plugins.data.readers.base import DataError, Source
-from piwsl_plugins.settings import unknown_name
+from piwsl_plugins.fields import unknown_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from piwsl_plugins.data.units import ENERGY_UNITS, FORCE_UNITS, LENGTH_UNITS
-from piwsl_plugins.settings import setting, unknown_name
+from piwsl_plugins.fields import setting, unknown_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

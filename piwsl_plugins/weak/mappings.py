@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from piwsl_plugins.settings import unknown_name
+from piwsl_plugins.fields import unknown_name
 
 _Settings = TypeVar("_Settings")
 

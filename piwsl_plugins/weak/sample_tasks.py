@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from piwsl_plugins.settings import setting
+from piwsl_plugins.fields import setting
 from piwsl_plugins.weak.displaced import rattled, trajectory
 from piwsl_plugins.weak.files import digest_of, geometry_hash
 from piwsl_plugins.weak.normal_modes import thermal_geometries

@@ -12,7 +12,7 @@ import yaml
 from piwsl_plugins import datasets
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.units import ENERGY_UNITS, LENGTH_UNITS
-from piwsl_plugins.settings import setting, unknown_name
+from piwsl_plugins.fields import setting, unknown_name
 from piwsl_plugins.weak.mappings import from_mapping, put
 from piwsl_plugins.weak.sample_tasks import SampleSettings
 

@@ -141,7 +141,6 @@ def test_few_forces_many_energies_and_weak_forces_train_together(
         "piwsl_weak_forces_key": "gfn2",
         "piwsl_weak_forces_unit": "hartree/bohr",
         "piwsl_weak_forces_weight": 10,
-        "piwsl_weak_forces_fade": 8,
         "E0s": "average",
         "loss": "piwsl_supervised",
         "scaling": "std_scaling",
@@ -156,11 +155,11 @@ def test_few_forces_many_energies_and_weak_forces_train_together(
     assert "the fit of the E0s is underdetermined" in run.log
     assert len(run.steps) == steps * epochs
     for number, step in enumerate(run.steps):
-        if number >= 8:  # faded, in stage two as well
+        if number >= 6:  # faded, in stage two as well
             assert "piwsl_weak_forces" not in step
             assert step["loss"] == pytest.approx(step["base_loss"])
             continue
-        assert step["piwsl_weak_forces_weight"] == pytest.approx(10.0 * (1 - number / 8))
+        assert step["piwsl_weak_forces_weight"] == pytest.approx(10.0 * (1 - number / 6))
         # weak forces of 0.01 hartree/bohr, and nearly none of the model yet, in 10 of 16 frames
         added = step["piwsl_weak_forces_weight"] * step["piwsl_weak_forces"]
         assert step["loss"] == pytest.approx(step["base_loss"] + added)

@@ -27,9 +27,9 @@ def test_weak_forces_count_beside_the_energies_until_they_have_faded(
         "test_file": datasets.path(f"{SHIPPED}/test.xyz"),
         "batch_size": 10,
         "max_num_epochs": 2,
-        "piwsl_weak_forces_fade": 18,  # 181 frames, ten a step, the incomplete last batch left out
     }
     run = train(tmp_path, options)
+    # 181 frames, ten a step, the incomplete last batch left out
     assert [len(run.steps), run.validations[-1]["epoch"]] == [36, 1]
     for number, step in enumerate(run.steps):
         added = 0.0

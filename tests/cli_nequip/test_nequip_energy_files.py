@@ -13,7 +13,7 @@ import pytest
 from energy_files import NAMES, ani_file, conformers, energy, forces, spice_file
 from nequip_commands import EPOCH, STEP, Trained, start_many, train
 
-FADE = 6
+FADE = 7
 FILES: dict[str, Any] = {
     "data._target_": "piwsl_plugins.hosts.nequip.PiwslFilesDataModule",
     "~data.key_mapping": "",
@@ -29,7 +29,6 @@ WEAK = {
     "+training_module.loss.coeffs.forces": 0.1,
     "~training_module.loss.coeffs.piwsl_taylor": "",
     "+training_module.piwsl.weak_forces_weight": 0.02,
-    "+training_module.piwsl.weak_forces_fade": FADE,
     "+data.stats_manager.forces": True,
     "training_module.model.per_type_energy_scales": "'${training_data_stats:forces_rms}'",
     "training_module.val_metrics._target_": "nequip.train.EnergyForceMetrics",
@@ -179,7 +178,7 @@ def test_an_ani_file_with_missing_parts_of_a_sum_trains(runs: dict[str, Trained]
 def test_few_forces_train_beside_weak_ones_that_fade(runs: dict[str, Trained]) -> None:
     run = runs["weak"].check()
     steps = run.steps()
-    assert len(steps) == 2 * 7
+    assert len(steps) == 2 * FADE
     for row in steps:
         known = {name: row[f"{STEP}{name}"] for name in ("forces_mse", "piwsl_weak_forces")}
         errors = {name: 0.0 if math.isnan(value) else value for name, value in known.items()}

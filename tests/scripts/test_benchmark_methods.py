@@ -69,15 +69,15 @@ def test_steps_may_be_given_as_a_part_of_the_run(setup: Setup) -> None:
 
 
 def test_weak_forces_are_told_to_either_host(setup: Setup) -> None:
-    method = read("weak-forces-fade")
+    method = read("weak-forces-steady")
     mace = setup.config("mace", method, ENERGIES, 1, 40)
     assert mace["loss"] == "piwsl_supervised"
     assert mace["piwsl_weak_forces_key"] == "weak_forces"
     assert mace["piwsl_weak_forces_weight"] == pytest.approx(1000 * 0.1)
-    assert mace["piwsl_weak_forces_fade"] == 40  # half of 40 epochs of two steps
+    assert mace["piwsl_weak_forces_fade"] == 0
     config = setup.config("nequip", method, ENERGIES, 1, 40)
     module = config["training_module"]
-    assert module["piwsl"] == {"weak_forces_weight": 0.1, "weak_forces_fade": 40}
+    assert module["piwsl"] == {"weak_forces_weight": 0.1, "weak_forces_fade": 0}
     assert module["loss"]["terms"] == ["weak_forces"]
     assert config["data"]["key_mapping"]["weak_forces"] == "weak_forces"
     assert config["data"]["piwsl"] is False

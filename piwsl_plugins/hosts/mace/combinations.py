@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from piwsl_plugins.hosts.mace.flags import LOSSES, PREFIX
-from piwsl_plugins.settings import MaceSettings
+from piwsl_plugins.settings import WEAK_FORCES, MaceSettings
 
 if TYPE_CHECKING:
     from piwsl_plugins.hosts.mace.run import Run
@@ -36,11 +36,13 @@ def check_combination(args: argparse.Namespace, settings: MaceSettings) -> None:
             f"call, so that --loss {args.loss}, which draws displacements anew for each batch, "
             f"has no fixed value to minimise; use --optimizer adam, or --loss {settings.base_loss}"
         )
-    if args.lbfgs and settings.weak_forces_fade:
+    fade = settings.fade_of(WEAK_FORCES)
+    if args.lbfgs and args.piwsl_weak_forces_key and fade:
         raise ValueError(
             "--lbfgs calls the loss many times within one step, in which its value must not "
-            f"change; --{PREFIX}weak_forces_fade {settings.weak_forces_fade} lets it fall with "
-            "every call; leave the fade out, or use --optimizer adam"
+            f"change; --{PREFIX}weak_forces_fade {fade:g} lets it fall with every call; use "
+            f"--optimizer adam, or --{PREFIX}weak_forces_fade 0, which keeps the weak forces, and "
+            "their method's own error, to the end"
         )
     if not args.compute_forces:
         raise ValueError(f"--loss {args.loss} needs forces, got --compute_forces False")
@@ -67,13 +69,14 @@ def notes(run: Run) -> list[str]:
         else f"--loss {run.loss}: no terms with displacements; {base}"
     ]
     if run.has_weak_forces:
+        fade = settings.fade_of(WEAK_FORCES)
         found.append(
             f"weak forces {args.piwsl_weak_forces_key!r}, in training steps"
             + (
-                f", fading over {settings.weak_forces_fade} steps"
-                if settings.weak_forces_fade
-                else f"; their method's own error stays to the end unless --{PREFIX}"
-                "weak_forces_fade lets their weight fall to zero before"
+                f"; their weight falls to zero over the first {100 * fade:g} % of --max_num_epochs"
+                if fade
+                else f" to the end, and with them their method's own error (--{PREFIX}"
+                "weak_forces_fade 0)"
             )
         )
     if args.piwsl_low_energy_key:

@@ -197,7 +197,7 @@ class PiwslLoss(torch.nn.Module):
         if any(factors.values()):
             penalties = self._penalties(model, ref, pred, step)
             added |= {term: (factors[term], values) for term, values in penalties.items()}
-        factor = self.settings.weak_forces_schedule(step)
+        factor = self.settings.falling(WEAK_FORCES, step, steps)
         if WEAK_FORCES in self.weights and factor > 0.0:
             weak_forces, known = weak_forces_of(ref)
             values = weak_force_penalties(

@@ -15,6 +15,7 @@ from piwsl_plugins.data.readers import DataError, Source
 from piwsl_plugins.data.readers.per_process import PerProcess
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.targets import TARGETS, names_in, targets
+from piwsl_plugins.fields import unknown_name
 from piwsl_plugins.hosts.mace.flags import DATA_FLAGS, PREFIX
 from piwsl_plugins.hosts.mace.frames import (
     DEFAULT_TYPE,
@@ -26,7 +27,6 @@ from piwsl_plugins.hosts.mace.geometry import WEAK
 from piwsl_plugins.hosts.mace.run import Run
 from piwsl_plugins.hosts.mace.scan import Scan, counts_of
 from piwsl_plugins.hosts.mace.sources import check_plausible, open_file, settings_of
-from piwsl_plugins.settings import unknown_name
 
 
 class Head:

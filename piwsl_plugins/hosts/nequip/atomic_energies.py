@@ -10,9 +10,9 @@ from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
 from nequip.utils import RankedLogger
 
 from piwsl_plugins.data.atomic_energies import FIT, ISOLATED, TABLES, atomic_energies
+from piwsl_plugins.fields import unknown_name
 from piwsl_plugins.hosts.nequip import labels
 from piwsl_plugins.hosts.nequip.sources import source_of
-from piwsl_plugins.settings import unknown_name
 
 KEY = "data.stats_manager.atomic_energies"
 _log = RankedLogger(__name__, rank_zero_only=True)

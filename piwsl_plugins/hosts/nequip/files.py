@@ -17,9 +17,9 @@ from piwsl_plugins.data.blocks import Block
 from piwsl_plugins.data.readers.per_process import PerProcess
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.targets import check_differences, targets
+from piwsl_plugins.fields import unknown_name
 from piwsl_plugins.hosts.nequip import seams
 from piwsl_plugins.hosts.nequip.scan import LABELS_BLOCK, NAMES, scan
-from piwsl_plugins.settings import unknown_name
 
 _SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {
     "energy": lambda atoms: (1, 1),

@@ -10,9 +10,10 @@ from typing import Any
 from nequip.data import AtomicDataDict, PerAtomModifier
 from nequip.train import MetricsManager
 
+from piwsl_plugins.fields import unknown_name
 from piwsl_plugins.hosts.nequip import seams
 from piwsl_plugins.hosts.nequip.metrics import ENTRIES, PREFIX, MaskedMeanSquaredError, PiwslTerm
-from piwsl_plugins.settings import PiwslSettings, unknown_name
+from piwsl_plugins.settings import PiwslSettings
 
 LABELS = (
     AtomicDataDict.TOTAL_ENERGY_KEY,

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from piwsl_plugins.fields import unknown_name
 from piwsl_plugins.hosts.nequip import seams
-from piwsl_plugins.settings import TERMS, WEAK_FORCES, unknown_name
+from piwsl_plugins.settings import TERMS, WEAK_FORCES
 
 PREFIX = "piwsl_"
 ENTRIES = (*TERMS, WEAK_FORCES)

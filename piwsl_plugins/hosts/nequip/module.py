@@ -33,6 +33,7 @@ _log = RankedLogger(__name__, rank_zero_only=True)
 
 HALF = 0.5
 """Share of the batch up to which forces are cheaper evaluated twice than for the whole of it."""
+CONFIG_FADE = {"fade": 0.0, "weak_forces_fade": 0.0}
 STAGES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -61,7 +62,7 @@ class PiwslMixin:
             seams.check_version()
             given = dict(piwsl or {})
             if isinstance(self, ConFIGLightningModule):  # it needs every term in every step
-                given = {"every": 1, "fade": 0.0} | given  # and a direction does not fade
+                given = {"every": 1, **CONFIG_FADE} | given  # and a direction does not fade
             settings = RunSettings.from_mapping(given, requirements.BLOCK)
             kwargs["loss"] = with_weights(kwargs.get("loss"), settings)
         super().__init__(**kwargs)
@@ -95,12 +96,13 @@ class PiwslMixin:
         """
         super().on_fit_start()  # type: ignore[misc]
         data, settings, terms = self.trainer.datamodule, self.piwsl_settings, self.piwsl_terms
-        if any(settings.fade_of(term) for term in terms):
+        weak = (WEAK_FORCES,) if self._piwsl_weak else ()
+        if any(settings.fade_of(term) for term in (*terms, *weak)):
             self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
-        if self._piwsl_weak and not settings.weak_forces_fade:
+        if weak and settings.falling(WEAK_FORCES, 10**18, self._piwsl_steps) > 0.0:
             _log.warning(
-                "the weak forces' weight stays, and with it their method's own error, to the end; "
-                "training_module.piwsl.weak_forces_fade lets it fall to zero before"
+                "the weak forces' weight stays, and with it their method's own error, to the end: "
+                "training_module.piwsl.weak_forces_fade is 0, or trainer.max_epochs sets no end"
             )
         self._piwsl_trims = bool(terms) or getattr(data, "piwsl_skin", 0.0) > 0.0
         if data is None:  # loaders of somebody's own; their first batch shows the skin
@@ -169,7 +171,9 @@ class PiwslMixin:
             for term in self.piwsl_terms
         }
         factor = max(factors.values(), default=0.0)
-        weak_factor = settings.weak_forces_schedule(step) if self._piwsl_weak else 0.0
+        weak_factor = (
+            settings.falling(WEAK_FORCES, step, self._piwsl_steps) if self._piwsl_weak else 0.0
+        )
         self._check_first_batch(inputs)
         positions = inputs[AtomicDataDict.POSITIONS_KEY].detach()
         if self.piwsl_terms and settings.second_order == "hessian":

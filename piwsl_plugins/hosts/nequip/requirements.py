@@ -57,16 +57,16 @@ def check_module(training: Any, host: str, settings: RunSettings, entries: Seque
 def _check_weak_settings(settings: RunSettings, weak: bool, config: bool) -> None:
     defaults = RunSettings()
     for name in ("weak_forces_penalty", "weak_forces_fade"):
-        if not weak and getattr(settings, name) != getattr(defaults, name):
+        if not weak and getattr(settings, name) not in (getattr(defaults, name), 0.0):
             raise ValueError(
                 f"{BLOCK}.{name} {getattr(settings, name)} acts on the weak forces, which the loss "
                 f"lacks: add {WEAK_FORCES!r} to training_module.loss.terms"
             )
-    if config and settings.weak_forces_fade:
+    if config and settings.fade_of(WEAK_FORCES):
         raise ValueError(
-            f"{BLOCK}.weak_forces_fade {settings.weak_forces_fade}: ConFIG reads the direction of "
-            "each term's gradient alone, which a fading weight does not change; leave it out, or "
-            "use a training module without ConFIG"
+            f"{BLOCK}.weak_forces_fade {settings.fade_of(WEAK_FORCES):g}: ConFIG reads the "
+            "direction of each term's gradient alone, which a fading weight does not change; leave "
+            "it out, or use a training module without ConFIG"
         )
 
 

@@ -51,7 +51,7 @@ def test_every_flag_reaches_its_setting(field: dataclasses.Field[object]) -> Non
         "every": "3",
         "weak_forces_weight": "7.0",
         "weak_forces_penalty": "length",
-        "weak_forces_fade": "30",
+        "weak_forces_fade": "0.25",
         "seed": "5",
         "allow_large_displacement": None,
     }[field.name]
@@ -97,7 +97,7 @@ def test_every_data_setting_is_a_flag_and_the_units_have_short_names() -> None:
         (["--loss", "piwsl_curvature", "--piwsl_tolerance", "3"], r"tolerance 3\.0 acts on the"),
         (["--piwsl_curvature_weight", "1"], r"choose a loss with it: piwsl_curvature$"),
         (["--piwsl_huber_delta", "1"], r"only read with --piwsl_penalty huber"),
-        (["--piwsl_weak_forces_fade", "9"], r"none are read; name .* --piwsl_weak_forces_key"),
+        (["--piwsl_weak_forces_fade", "0.9"], r"none are read; name .* --piwsl_weak_forces_key"),
         (["--piwsl_weak_forces_unit", "eV/nm"], r"only read with --piwsl_weak_forces_key"),
     ],
 )

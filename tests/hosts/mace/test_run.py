@@ -149,8 +149,14 @@ def test_a_key_of_weak_forces_that_no_frame_has_names_those_that_are_there(start
     ("words", "expected"),
     [
         ([], "no terms with displacements; MACE's 'weighted'"),
-        (["--piwsl_weak_forces_key", "gfn2", "--piwsl_weak_forces_fade", "9"], "fading over 9"),
-        (["--piwsl_weak_forces_key", "gfn2"], "error stays to the end unless"),
+        (
+            ["--piwsl_weak_forces_key", "gfn2"],
+            "falls to zero over the first 50 % of --max_num_epochs",
+        ),
+        (
+            ["--piwsl_weak_forces_key", "gfn2", "--piwsl_weak_forces_fade", "0"],
+            "to the end, and with",
+        ),
         (["--piwsl_low_energy_key", "hf"], "predicts the difference 'REF_energy' minus 'hf'"),
     ],
 )
@@ -165,9 +171,9 @@ def test_the_user_is_told_what_the_supervised_loss_trains_on(
 
 def test_lbfgs_goes_with_a_loss_whose_value_is_fixed(start: Start) -> None:
     words = ["--loss", "piwsl_supervised", "--lbfgs", "--piwsl_weak_forces_key", "gfn2"]
-    assert start(*words).terms == ()
-    with pytest.raises(SystemExit, match="in which its value must not change"):
-        start(*words, "--piwsl_weak_forces_fade", "9")
+    assert start(*words, "--piwsl_weak_forces_fade", "0").terms == ()
+    with pytest.raises(SystemExit, match=r"must not change; --piwsl_weak_forces_fade 0\.5 lets"):
+        start(*words)
 
 
 def test_an_anchor_on_forces_without_any_forces_is_refused(start: Start) -> None:
