@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from typing import Any
 import ase.build
 import ase.io
 import numpy as np
+from forks import forks
 from processes import BareEnvironment, execute
 
 #: Folder of cuequivariance in the environment with MACE, beside what MACE can import by itself.
 CUEQUIVARIANCE = {"PYTHONPATH": str(Path(sys.prefix) / "mliap")}
+HOST = "mace.cli.run_train" if importlib.util.find_spec("mace") else "nequip.scripts.train"
 PROGRAM = Path(__file__).with_name("exported_models.py")
 Answers = dict[str, dict[str, Any]]
 
@@ -37,9 +40,11 @@ def ask(
     variables: Mapping[str, str] | None = None,
 ) -> Answers:
     """What each model (file: kind) answers, by its file's name; here, or without this package."""
-    python = sys.executable if bare is None else bare.python
     words = [str(PROGRAM), str(frames), *(f"{kind}={path}" for path, kind in models.items())]
-    done = execute([python, *words], frames.parent, variables)
+    if bare is None:
+        done = forks(HOST).execute(words, frames.parent)
+    else:
+        done = execute([bare.python, *words], frames.parent, variables)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert all(row["installed"] == (bare is None) for row in rows)

@@ -17,19 +17,23 @@ from typing import Any
 PYTHON = sys.executable
 
 
+def clean_environment() -> dict[str, str]:
+    """Variables for a program: one thread, and nothing that tells Python what to import."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONWARNINGS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return environment | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
 def execute(
     command: Sequence[str],
     folder: Path,
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, on one thread, with nothing of the caller's Python in its way."""
-    ours = ("PYTHONPATH", "PYTHONHOME", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONWARNINGS")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
     return subprocess.run(
         list(command),
         cwd=folder,
-        env=environment | dict(variables or {}),
+        env=clean_environment() | dict(variables or {}),
         capture_output=True,
         text=True,
         timeout=600,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+from forks import forks
 from processes import execute
 
 MACE_RUN_TRAIN = (str(Path(sys.executable).with_name("mace_run_train")),)
@@ -38,6 +40,11 @@ TINY: dict[str, Any] = {
     "pin_memory": False,
 }
 """Options of the smallest training that still has two layers."""
+
+
+def in_fork(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one of MACE's or this package's programs where MACE is imported already."""
+    return forks("mace.cli.run_train").execute(command, folder)
 
 
 def words(options: Mapping[str, Any]) -> list[str]:
@@ -103,16 +110,22 @@ def start_training(
     folder: Path,
     options: Mapping[str, Any],
     *,
-    program: Sequence[str] = MACE_RUN_TRAIN,
+    program: Sequence[str] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Trained:
-    """Run a training command in ``folder``, whatever its end."""
+    """Run a training command in ``folder``, whatever its end.
+
+    A program that is named starts as users start it; otherwise it is `mace_run_train` in a fork.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     options = {"name": "run", **TINY, **options}
     loss = str(options.get("loss"))
     if loss.startswith("piwsl") and loss != "piwsl_supervised":
         options = {"piwsl_every": 1, **options}  # so few steps are looked at one by one
-    done = execute([*program, *words(options)], folder, variables)
+    if program is None:
+        done = in_fork([*MACE_RUN_TRAIN, *words(options)], folder)
+    else:
+        done = execute([*program, *words(options)], folder, variables)
     return Trained(folder, options["name"], done.returncode, done.stdout, done.stderr)
 
 

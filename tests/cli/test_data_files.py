@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import ase
 import ase.db
@@ -13,6 +11,7 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
+import torch
 from ase import units
 from commands import Trained, train, without_time
 
@@ -171,6 +170,9 @@ def test_few_forces_many_energies_and_weak_forces_train_together(
         assert record["rmse_e_per_atom"] < 1.0
 
 
+# e3nn 0.4.4 loads models in ways that torch deprecates
+@pytest.mark.filterwarnings("ignore:.*torch.load:UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.slow
 def test_a_database_trains_with_lbfgs_on_the_difference_to_a_cheaper_energy(
     frames: list[ase.Atoms], tmp_path: Path
@@ -196,19 +198,8 @@ def test_a_database_trains_with_lbfgs_on_the_difference_to_a_cheaper_energy(
     assert "frames.db: 24 training frames, 24 with energies" in run.log
     assert run.validations[-1]["loss"] <= run.validations[0]["loss"]
     assert all("base_loss" not in step for step in run.steps)
-    check = (
-        "import torch, json; m = torch.load('run.model', weights_only=False); "
-        "print(json.dumps([m.piwsl_difference_to, m.atomic_energies_fn.atomic_energies.tolist()]))"
-    )
-    marker, energies = run_python(check, tmp_path)
-    assert marker == "hf"
-    hydrogen, carbon, oxygen = np.ravel(energies)
+    model = torch.load(tmp_path / "run.model", weights_only=False)
+    assert model.piwsl_difference_to == "hf"
+    energies = model.atomic_energies_fn.atomic_energies
+    hydrogen, carbon, oxygen = energies.flatten().tolist()
     assert 2 * hydrogen + carbon + oxygen == pytest.approx(-13.0, abs=0.5)
-
-
-def run_python(code: str, folder: Path) -> Any:
-    from processes import PYTHON, execute
-
-    done = execute([PYTHON, "-W", "ignore", "-c", code], folder)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])

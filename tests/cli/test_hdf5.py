@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import check_terms, start_training, train, words
-from processes import PYTHON, execute
+from commands import check_terms, in_fork, start_training, train, words
+from processes import PYTHON
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def prepared(
     folder = tmp_path_factory.mktemp("prepared")
     options = {**data, "r_max": 3.5, "h5_prefix": "h5/", "num_process": 1, "seed": 1}
     program = Path(PYTHON).with_name("mace_prepare_data")
-    done = execute([str(program), *words(options)], folder)
+    done = in_fork([str(program), *words(options)], folder)
     assert done.returncode == 0, done.stderr
     return {
         "train_file": folder / "h5" / "train" / "train_0.h5",

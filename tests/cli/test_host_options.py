@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import MACE_RUN_TRAIN, TINY, Trained, check_terms, train
-from processes import execute
+from commands import MACE_RUN_TRAIN, TINY, Trained, check_terms, in_fork, train
 
 BOTH = ("taylor", "conservative")
 VISIBLE = {"piwsl_order": 1, "piwsl_max_displacement": 0.3}
@@ -61,7 +60,7 @@ def test_a_config_file_holds_the_settings_and_the_terms_work_in_single_precision
         "piwsl_seed": 7,
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
-    done = execute([*MACE_RUN_TRAIN, "--config", "run.yaml"], tmp_path)
+    done = in_fork([*MACE_RUN_TRAIN, "--config", "run.yaml"], tmp_path)
     run = Trained(tmp_path, "run", done.returncode, done.stdout, done.stderr).check()
     for number, step in enumerate(run.steps):
         check_terms(step, *BOTH, relative=1e-5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import AUTOLOAD_OFF, Trained, base_losses, train, without_time
+from commands import AUTOLOAD_OFF, MACE_RUN_TRAIN, Trained, base_losses, train, without_time
 from processes import BareEnvironment, digest
 
 
@@ -36,7 +36,12 @@ def test_plain_mace_trains_as_where_the_package_is_not_installed(
     tmp_path_factory: pytest.TempPathFactory,
     variables: dict[str, str],
 ) -> None:
-    run = train(tmp_path_factory.mktemp("with"), {**data, "loss": "weighted"}, variables=variables)
+    run = train(
+        tmp_path_factory.mktemp("with"),
+        {**data, "loss": "weighted"},
+        program=MACE_RUN_TRAIN,
+        variables=variables,
+    )
     assert without_time(run.records) == without_time(without_package.records)
     assert fingerprint(run) == fingerprint(without_package)
     assert "PIWSL" not in run.log

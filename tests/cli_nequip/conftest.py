@@ -35,7 +35,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
     return BareEnvironment(tmp_path_factory.mktemp("environment") / "bare")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def short_run(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A short PIWSL run with both terms."""
     terms = {"training_module.loss.terms": "[taylor,conservative]"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from forks import forks
 from processes import PYTHON, digest, execute
 
 NEQUIP_TRAIN = (str(Path(PYTHON).with_name("nequip-train")),)
@@ -96,70 +96,29 @@ def start_training(
     folder: Path,
     options: Mapping[str, Any] | None = None,
     *,
-    program: Sequence[str] = NEQUIP_TRAIN,
+    program: Sequence[str] | None = None,
     config: Path | None = SHIPPED,
 ) -> Trained:
-    """Run a training command in ``folder``, whatever its end; the program may have the config."""
+    """Run a training command in ``folder``, whatever its end.
+
+    A program that is named, which may have the config, starts as users start it; otherwise it is
+    `nequip-train` in a fork.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     words = overrides({**TINY, **(options or {})})
-    first = [] if config is None else [str(config)]
-    done = execute([*program, *first, *words], folder)
+    if program is None:
+        assert config is not None
+        form = ["-cp", str(config.parent), "-cn", config.stem]
+        done = forks("nequip.scripts.train").execute([*NEQUIP_TRAIN, *form, *words], folder)
+    else:
+        first = [] if config is None else [str(config)]
+        done = execute([*program, *first, *words], folder)
     return Trained(folder / "out", done.returncode, done.stdout, done.stderr)
 
 
-FORKS = """
-import json, os, sys, traceback
-from pathlib import Path
-from nequip.scripts.train import main
-
-def end(words):
-    sys.argv = ["nequip-train", *words]
-    try:
-        main()
-    except SystemExit as error:
-        if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
-            return 1
-        return error.code or 0
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-for folder, words in json.loads(sys.argv[1]).items():
-    Path(folder).mkdir(parents=True)
-    child = os.fork()
-    if child == 0:
-        os.chdir(folder)
-        for stream, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
-        status = end(words)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    Path(folder, "status").write_text(str(status))
-"""
-
-
 def start_many(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Trained]:
-    """Run trainings one after the other, each in a fork of one process that has NequIP imported."""
-    form = ["-cp", str(SHIPPED.parent), "-cn", SHIPPED.stem]
-    words = {
-        str(folder / name): [*form, *overrides({**TINY, **options})]
-        for name, options in runs.items()
-    }
-    done = execute([PYTHON, "-c", FORKS, json.dumps(words)], folder)
-    assert done.returncode == 0, done.stderr
-    return {
-        name: Trained(
-            folder / name / "out",
-            int((folder / name / "status").read_text(encoding="utf-8")),
-            (folder / name / "stdout").read_text(encoding="utf-8"),
-            (folder / name / "stderr").read_text(encoding="utf-8"),
-        )
-        for name in runs
-    }
+    """Run trainings one after the other, each in a folder of its own."""
+    return {name: start_training(folder / name, options) for name, options in runs.items()}
 
 
 def train(folder: Path, options: Mapping[str, Any] | None = None, **how: Any) -> Trained:

@@ -11,7 +11,7 @@ import ase.io
 import numpy as np
 import pytest
 from energy_files import NAMES, ani_file, conformers, energy, forces, spice_file
-from nequip_commands import EPOCH, STEP, Trained, start_many, train
+from nequip_commands import EPOCH, NEQUIP_TRAIN, STEP, Trained, start_many, train
 
 FADE = 7
 FILES: dict[str, Any] = {
@@ -132,7 +132,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def runs(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
-    """All the runs, in forks of one process."""
+    """All the other runs."""
     spice = {**FILES, **parts(files["spice"], 0.8, 0.2, files["spice_test"])}
     wanted: dict[str, dict[str, Any]] = {
         "ani": {
@@ -158,7 +158,8 @@ def runs(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> di
 
 def test_a_spice_file_trains_by_the_command_itself(files: dict[str, Path], tmp_path: Path) -> None:
     options = {**FILES, **SPICE, **parts(files["spice"], 0.8, 0.2, files["spice_test"])}
-    run = train(tmp_path, {**options, "+data.train_dataloader.num_workers": 2})
+    options["+data.train_dataloader.num_workers"] = 2
+    run = train(tmp_path, options, program=NEQUIP_TRAIN)
     assert "30 frames (SPICE HDF5); labels: total_energy 30, forces 30" in run.stdout
     assert "reference energies of the atoms (E0s, eV), of the least-squares fit to 24" in run.stdout
     assert len(run.steps()) == 2 * 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nequip_commands import STEP, train
+from nequip_commands import NEQUIP_TRAIN, STEP, train
 
 STRATEGIES = {
     "lightnings": {"+trainer.strategy": "ddp"},
@@ -25,7 +25,8 @@ def test_two_processes_train_to_the_end(
     data: dict[str, Any], tmp_path: Path, strategy: str
 ) -> None:
     options = {**data, **BOTH, **STRATEGIES[strategy], "trainer.devices": 2}
-    run = train(tmp_path, {**options, "data.train_dataloader.batch_size": 2})
+    options["data.train_dataloader.batch_size"] = 2
+    run = train(tmp_path, options, program=NEQUIP_TRAIN)  # of which Lightning starts a second
     steps = run.steps()
     assert len(steps) == 2 * 3  # two epochs of twelve structures, two in each process
     for row in steps:
