@@ -15,128 +15,34 @@ results.csv, summary.md and learning_curves.png in ``--output`` are of all recor
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from ase import Atoms
+from benchmark_cases import Case
 from benchmark_costs import Costs
-from benchmark_data import Source, free_atoms, read_frames, write_once
+from benchmark_data import Source
 from benchmark_display import campaign
+from benchmark_frames import free_atoms, read_frames, write_once
 from benchmark_hosts import Setup, read_config
 from benchmark_jobs import Job
-from benchmark_methods import HOSTS, Method, read
-from benchmark_plan import Benchmark, Case
+from benchmark_methods import Method, read
+from benchmark_options import environments, options, split_name
+from benchmark_plan import Benchmark
 from benchmark_records import rows, write_table
 from benchmark_summary import summary
-from benchmark_weak import weak_forces
+from benchmark_weak import LOW_ENERGY, cheap_labels
 from rich.console import Console
 
+from piwsl_plugins.settings import WEAK_FORCES
 from piwsl_plugins.training.runs import RunFailedError
 
-ROOT = Path(__file__).resolve().parents[1]
-#: Options that are files, relative to the file of options that names them.
-FILES = ("train", "weak_labels", "isolated_atoms", "nequip_config", "mace_config")
-
 console = Console(highlight=False)
-
-
-def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line, and the file of options that it may name.
-
-    Args:
-        words: Its words without the program; None for the real ones.
-    """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    add = parser.add_argument
-    add("preset", nargs="?", type=Path, help="YAML file with any of the options below")
-    add("--train", type=Path, help="frames with REF_energy, and perhaps REF_forces")
-    add("--weak-labels", type=Path, help="the same frames with weak_forces, for methods with those")
-    add("--weak-method", default="gfn2-xtb", help="makes these where no file is given: %(default)s")
-    add("--test", nargs="+", metavar="[NAME=]FILE", help="test frames with forces")
-    add("--isolated-atoms", type=Path, help="energies of the free atoms")
-    add("--dataset", help="what to call it (default: the name of the training file)")
-    add("--output", type=Path, help="folder for everything that is made")
-    add("--hosts", nargs="+", choices=HOSTS, default=list(HOSTS))
-    add("--methods", nargs="+", default=["plain", "taylor"], help="names in scripts/methods")
-    add("--sizes", nargs="+", type=int, help="numbers of frames (default: all)")
-    add("--seeds", nargs="+", type=int, default=[1])
-    add("--budgets", nargs="+", type=float, metavar="SECONDS", help="training times of a run")
-    add("--epochs", type=int, help="equal epochs instead of equal time")
-    add("--forces", default="none", help="none (default), all, or of how many training frames")
-    add("--force-weight", type=float, default=1.0, help="per weight of the energies (%(default)s)")
-    add("--validation", type=float, default=0.1, help="part of each size held back (%(default)s)")
-    add("--batch-size", type=int, default=10, help="structures a step (%(default)s)")
-    add("--device", default="cpu", choices=["cpu", "cuda"])
-    add("--dtype", default="float32", choices=["float32", "float64"])
-    add("--at-once", type=int, default=1, help="runs side by side (%(default)s)")
-    add("--environment", nargs="+", metavar="HOST=FOLDER", help="default: .venv/mace, .venv/nequip")
-    add("--nequip-config", type=Path, default=ROOT / "configs" / "piwsl_nequip.yaml")
-    add("--mace-config", type=Path, default=ROOT / "scripts" / "benchmarks" / "mace.yaml")
-    add("--calibration-rounds", type=int, default=2, help="short runs a method (%(default)s)")
-    add("--retry-failed", action="store_true", help="run again what has failed")
-    add("--report-only", action="store_true", help="train nothing; make table and figure anew")
-    preset = parser.parse_args(words).preset
-    if preset is not None:
-        known = {action.dest for action in parser._actions} - {"help", "preset"}
-        try:
-            parser.set_defaults(**read_preset(preset, known))
-        except ValueError as error:
-            parser.error(str(error))
-    chosen = parser.parse_args(words)
-    for name in ("train", "test", "isolated_atoms", "output"):
-        if getattr(chosen, name) is None:
-            parser.error(f"--{name.replace('_', '-')} is missing")
-    if (chosen.budgets is None) == (chosen.epochs is None):
-        parser.error("expected --budgets or --epochs, one of them")
-    if min([*(chosen.budgets or [1]), chosen.epochs or 1, chosen.at_once]) <= 0:
-        parser.error("--budgets, --epochs and --at-once must be above 0")
-    return chosen
-
-
-def read_preset(path: Path, known: set[str]) -> dict[str, Any]:
-    """Options of a file, by their names with underscores; files relative to its folder.
-
-    Raises:
-        ValueError: There is no such file, or it has unknown options.
-    """
-    found = {key.replace("-", "_"): value for key, value in read_config(path).items()}
-    for key in found:
-        if key not in known:
-            raise ValueError(f"{path}: there is no option {key}")
-    for key in FILES:
-        if key in found:
-            found[key] = path.parent / found[key]
-    if "test" in found:
-        named = (split_name(text) for text in found["test"])
-        found["test"] = [f"{name}={path.parent / file}" for name, file in named]
-    return found
-
-
-def split_name(text: str) -> tuple[str, Path]:
-    """Name and file of ``NAME=FILE`` or ``FILE``."""
-    name, found, file = text.rpartition("=")
-    return (name if found else Path(file).stem), Path(file)
-
-
-def environments(chosen: argparse.Namespace) -> dict[str, Path]:
-    """The environment of each host: the one that was named, .venv/HOST, or that of this Python.
-
-    Raises:
-        ValueError: A word is not HOST=FOLDER.
-    """
-    found = {}
-    for host in HOSTS:
-        made = ROOT / ".venv" / host
-        found[host] = made if made.is_dir() else Path(sys.executable).parents[1]
-    for word in chosen.environment or []:
-        host, _, folder = word.partition("=")
-        if host not in HOSTS or not folder:
-            raise ValueError(f"--environment: got {word!r}, expected mace=FOLDER or nequip=FOLDER")
-        found[host] = Path(folder).absolute()
-    return found
 
 
 def benchmark(chosen: argparse.Namespace) -> Benchmark:
@@ -151,10 +57,7 @@ def benchmark(chosen: argparse.Namespace) -> Benchmark:
         raise ValueError("--test: two files have one name; use NAME=FILE")
     if chosen.train.resolve() in (path.resolve() for _, path in map(split_name, chosen.test)):
         raise ValueError(f"--train and --test are one file, {chosen.train}; test on other frames")
-    frames, weak = read_frames(chosen.train), None
-    if any(read(name).weak_forces for name in chosen.methods) and not chosen.report_only:
-        file, method = chosen.weak_labels, chosen.weak_method
-        weak = weak_forces(chosen.train, frames, file, method, folder, console.print)
+    frames = read_frames(chosen.train)
     made = Benchmark(
         folder=folder,
         dataset=chosen.dataset or chosen.train.stem,
@@ -163,7 +66,6 @@ def benchmark(chosen: argparse.Namespace) -> Benchmark:
             forces=str(chosen.forces),
             validation=chosen.validation,
             folder=folder,
-            weak=weak,
         ),
         setup=Setup(
             mace=read_config(chosen.mace_config),
@@ -177,9 +79,34 @@ def benchmark(chosen: argparse.Namespace) -> Benchmark:
         tests=tests,
         environments=environments(chosen),
         costs=Costs(path=folder / "costs.json", device=chosen.device),
+        low=chosen.weak_method,
     )
-    write_once(made.test_file, [atoms for frames in tests.values() for atoms in frames])
+    together = [atoms for frames in tests.values() for atoms in frames]
+    write_once(made.test_file, together)
+    if not chosen.report_only:
+        label(chosen, made, together)
     return made
+
+
+def label(chosen: argparse.Namespace, made: Benchmark, tests: Sequence[Atoms]) -> None:
+    """Have the frames labelled by the cheap method, where methods need it.
+
+    Raises:
+        ValueError: They cannot be.
+    """
+    methods, low = [read(name) for name in chosen.methods], chosen.weak_method
+    data, tell = made.folder / "data", partial(console.print, markup=False, soft_wrap=True)
+    names = [name for method in methods for name in method.cheap_labels]
+    if names:
+        file, place = chosen.weak_labels, data / f"weak-{Path(low).name}.xyz"
+        names = sorted(set(names))
+        frames = made.source.frames
+        cheap = cheap_labels(chosen.train, frames, file, low, place, names, tell)
+        made.source = dataclasses.replace(made.source, cheap=cheap)
+    if any(method.difference for method in methods):
+        file, place = chosen.weak_test_labels, data / f"weak-{Path(low).name}-test.xyz"
+        names = [LOW_ENERGY, WEAK_FORCES]
+        made.low_tests = cheap_labels(made.test_file, tests, file, low, place, names, tell)
 
 
 def cases(chosen: argparse.Namespace, n_frames: int) -> list[Case]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
-from augmentations import AUGMENTATIONS, ENERGY, FORCES
+from augmentations import AUGMENTATIONS, FORCES
+from benchmark_frames import digest, write_once
 from benchmark_methods import Method
-from numpy.typing import NDArray
+from benchmark_weak import LOW_ENERGY
 
 from piwsl_plugins.settings import WEAK_FORCES
+from piwsl_plugins.weak.labels_summary import SUMMARY, summarise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Subset:
         n_forces: How many of them have forces.
         valid_forces: Whether all validation frames have forces.
         digest: Of both files.
+        difference: What training on a difference begins with, None for other methods: ``energies``
+            of the elements that fit it, eV, and its ``scale`` beside that of the energies.
     """
 
     train: str
@@ -39,39 +42,7 @@ class Subset:
     n_forces: int
     valid_forces: bool
     digest: str
-
-
-def read_frames(path: Path) -> list[Atoms]:
-    """Read frames with their energies and forces, and nothing else that a file may hold.
-
-    Args:
-        path: Any file that ASE reads; each frame with ``REF_energy``, eV, and perhaps
-            ``REF_forces``, eV/angstrom.
-
-    Raises:
-        ValueError: There is no such file, or a frame has no energy.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    frames = []
-    for number, found in enumerate(ase.io.iread(path, index=":")):
-        if ENERGY not in found.info:
-            raise ValueError(
-                f"{path}, frame {number}: expected an energy under {ENERGY}, found the keys "
-                f"{', '.join(sorted(found.info)) or 'none'}; rename the energy's"
-            )
-        atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc)
-        atoms.info[ENERGY] = float(found.info[ENERGY])
-        if FORCES in found.arrays:
-            atoms.arrays[FORCES] = found.arrays[FORCES]
-        frames.append(atoms)
-    return frames
-
-
-def free_atoms(path: Path) -> dict[str, float]:
-    """Energies of the free atoms, eV, by element, in the order of the atomic number."""
-    found = {int(a.numbers[0]): float(a.info[ENERGY]) for a in read_frames(path)}
-    return {chemical_symbols[number]: found[number] for number in sorted(found)}
+    difference: Mapping[str, Any] | None = None
 
 
 def draw(
@@ -151,15 +122,15 @@ class Source:
         forces: What the command line says about their forces.
         validation: Part of a subset that validates.
         folder: The benchmark's folder.
-        weak: Where methods with weak forces are among those to be run: forces of a cheap method for
-            each frame, eV/angstrom.
+        cheap: Where methods that need them are among those to be run: the same frames with labels
+            of a cheap method.
     """
 
     frames: Sequence[Atoms]
     forces: str
     validation: float
     folder: Path
-    weak: Sequence[NDArray[np.float64]] | None = None
+    cheap: Sequence[Atoms] | None = None
 
     def subset(self, method: Method, host: str, size: int, seed: int) -> Subset:
         """The files of one run, written where they are not there yet.
@@ -175,6 +146,8 @@ class Source:
         Raises:
             ValueError: The frames do not suffice, or a file is there with other content.
         """
+        if method.labels == "cheap_forces":
+            return self._like_student(method, size, seed)
         forces = "all" if method.labels == "all_forces" else self.forces
         train, valid = draw(self._labelled(method), size, seed, self.validation)
         train = keep_forces(train, forces)
@@ -199,6 +172,7 @@ class Source:
             for kind, frames in (("train", train), ("valid", valid))
         ]
         return Subset(
+            difference=self._difference(files["train"]) if method.difference else None,
             train=files["train"],
             valid=files["valid"],
             n_train=len(train),
@@ -207,39 +181,64 @@ class Source:
             digest=digest("".join(texts)),
         )
 
+    def rest(self, size: int, seed: int) -> str | None:
+        """A file of the geometries that are not drawn, without labels; None where all are drawn.
+
+        Args:
+            size: Number of frames that are drawn.
+            seed: Of the draw.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.frames))[size:]
+        if not len(order):
+            return None
+        left = [self.frames[int(number)] for number in sorted(order)]
+        bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in left]
+        path = f"data/n{size}-seed{seed}-rest/geometries.xyz"
+        write_once(self.folder / path, bare)
+        return path
+
+    def _like_student(self, method: Method, size: int, seed: int) -> Subset:
+        """Files with which a student's training costs what it will: the drawn frames, repeated."""
+        assert method.student is not None
+        drawn = draw(self._labelled(method), size, seed, self.validation)
+        rest = len(self.frames) - size if method.student.geometries else 0
+        n_train, n_valid = method.student.frames(len(drawn[0]), len(drawn[1]), rest)
+        name = f"data/n{size}-seed{seed}-{method.name}-like"
+        files = [f"{name}/{kind}.xyz" for kind in ("train", "valid")]
+        for file, frames, number in zip(files, drawn, (n_train, n_valid), strict=True):
+            write_once(self.folder / file, [a.copy() for a in islice(cycle(frames), number)])
+        return Subset(
+            train=files[0],
+            valid=files[1],
+            n_train=n_train,
+            n_forces=n_train,
+            valid_forces=True,
+            digest="",
+        )
+
     def _labelled(self, method: Method) -> Sequence[Atoms]:
-        """The frames, with weak forces where a method is for them."""
-        if not method.weak_forces:
+        """The frames, with those labels of the cheap method that a method is for."""
+        wanted = {
+            LOW_ENERGY: method.difference,
+            WEAK_FORCES: method.weak_forces,
+            FORCES: method.labels == "cheap_forces",
+        }
+        if not any(wanted.values()):
             return self.frames
-        if self.weak is None:
-            raise ValueError(f"{method.name}: there are no weak forces")
+        if self.cheap is None:
+            raise ValueError(f"{method.name}: there are no labels of a cheap method")
         frames = [atoms.copy() for atoms in self.frames]
-        for atoms, forces in zip(frames, self.weak, strict=True):
-            atoms.arrays[WEAK_FORCES] = forces
+        for atoms, cheap in zip(frames, self.cheap, strict=True):
+            if wanted[LOW_ENERGY]:
+                atoms.info[LOW_ENERGY] = float(cheap.info[LOW_ENERGY])
+            for name in (WEAK_FORCES, FORCES):
+                if wanted[name]:
+                    atoms.arrays[name] = cheap.arrays[WEAK_FORCES]
         return frames
 
-
-def write_once(path: Path, frames: Sequence[Atoms]) -> str:
-    """Write a file of frames, unless it is there.
-
-    Returns:
-        What the file holds.
-
-    Raises:
-        ValueError: It is there and holds something else.
-    """
-    text = io.StringIO()
-    ase.io.write(text, list(frames), format="extxyz")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.getvalue(), encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != text.getvalue():
-        raise ValueError(
-            f"{path} was made from other data or by another method; choose another --output"
-        )
-    return text.getvalue()
-
-
-def digest(text: str) -> str:
-    """A short name of a text's content."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def _difference(self, train: str) -> Mapping[str, Any]:
+        """Energies of the elements and scale, as the pipeline finds them."""
+        path = self.folder / Path(train).with_name(SUMMARY)
+        summarise(self.folder / train, -1.0, path)
+        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: found[name] for name in ("energies", "scale")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from ase.data import atomic_numbers
 from benchmark_data import Subset
 from benchmark_methods import WEIGHTS, Method
+from benchmark_weak import LOW_ENERGY
 from nequip_runs import plain_config, with_clock
 
 from piwsl_plugins.hosts.mace.flags import LOSSES
@@ -74,7 +76,8 @@ class Setup:
 
 def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) -> dict[str, Any]:
     energy_weight = float(setup.mace.get("energy_weight", 1.0))
-    energies = {atomic_numbers[name]: energy for name, energy in setup.free_atoms.items()}
+    free_atoms = setup.free_atoms if subset.difference is None else subset.difference["energies"]
+    energies = {atomic_numbers[name]: energy for name, energy in free_atoms.items()}
     config = {
         key: value
         for key, value in setup.mace.items()
@@ -100,7 +103,7 @@ def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) 
         "plot": False,
         "loss": "weighted",
     }
-    if method.terms or method.weak_forces:
+    if method.terms or method.weak_forces or method.difference:
         if method.terms not in MACE_LOSSES:
             raise ValueError(
                 f"{method.name}: MACE has no loss with the terms {', '.join(method.terms)}; "
@@ -112,6 +115,8 @@ def _mace(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int) 
             config[f"piwsl_{name}"] = energy_weight * value if name in WEIGHTS else value
         if method.weak_forces:
             config["piwsl_weak_forces_key"] = WEAK_FORCES
+        if method.difference:
+            config["piwsl_low_energy_key"] = LOW_ENERGY
     return config | dict(method.mace)
 
 
@@ -154,9 +159,26 @@ def _nequip(setup: Setup, method: Method, subset: Subset, seed: int, epochs: int
         config = plain_config(config)
         if 0 < subset.n_forces < subset.n_train:
             config["training_module"]["loss"] = masked_loss(coeffs)
+    if method.difference:
+        _learn_difference(config, bool(method.terms), subset.difference)
     for path, value in method.nequip.items():
         put(config, path, value)
     return with_clock(config)
+
+
+def _learn_difference(config: dict[str, Any], ours: bool, found: Mapping[str, Any] | None) -> None:
+    """Let NequIP learn energies less the cheap method's; ``found`` says what it begins with."""
+    data = config["data"]
+    data["_target_"] = "piwsl_plugins.hosts.nequip.PiwslFilesDataModule"
+    data["piwsl"] = "${training_module.piwsl}" if ours else False
+    data["labels"] = {"energy": "REF_energy", "low_energy": LOW_ENERGY}
+    del data["key_mapping"]
+    if found is not None:
+        config["type_names"] = list(found["energies"])
+        config["atomic_energies"] = dict(found["energies"])
+        config["training_module"]["model"]["per_type_energy_scales"] = found["scale"]
+    else:  # left to piwsl weak train
+        del config["training_module"]["model"]["per_type_energy_scales"]
 
 
 def masked_loss(coeffs: dict[str, float]) -> dict[str, Any]:

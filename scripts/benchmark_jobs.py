@@ -127,6 +127,8 @@ def training_record(run: Run, steps_an_epoch: int) -> dict[str, Any]:
         "training_s": times[-1] - times[0] if epochs else None,
         "training_cpu_s": None if cpu is None else cpu[-1] - cpu[0],
         "wall_clock_s": run.wall_clock,
+        # imports, and with a student all that comes before it, included
+        "cpu_s": run.cpu_samples[-1][1] if run.cpu_samples else None,
         "peak_memory_mb": run.peak_memory_mb,
         "validation_energy_rmse_mev": 1e3 * min(validation) if validation else None,
         "command": shlex.join(run.command),

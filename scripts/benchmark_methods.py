@@ -8,6 +8,8 @@ the energies, so that one file serves both hosts::
     piwsl: {order: 1, max_displacement: 0.05, taylor_weight: 0.01}
     of_run: {warmup: 0.1}            # settings in steps, as parts of the run's optimiser steps
     weak_forces: true                # forces of a cheap method as weak labels: --weak-method
+    difference: true                 # energies less those of that method; judged on the sum
+    student: {members: 2}            # the whole way of piwsl weak train: benchmark_students.py
     labels: given                    # or energies, forces, all_forces: see LABELS
     force_weight: 0.1                # instead of the command line's
     augmentation: {name: taylor_copies, copies: 4}  # a function of augmentations.py
@@ -27,18 +29,22 @@ from typing import Any
 
 import yaml
 from augmentations import AUGMENTATIONS
+from benchmark_students import Student
+from benchmark_weak import LOW_ENERGY
 
 from piwsl_plugins.fields import unknown_name
 from piwsl_plugins.settings import TERMS, WEAK_FORCES, RunSettings
+from piwsl_plugins.weak.mappings import from_mapping
 
 FOLDER = Path(__file__).with_name("methods")
 HOSTS = ("mace", "nequip")
 WEIGHTS = tuple(f"{term}_weight" for term in (*TERMS, WEAK_FORCES))
 STEPS = ("warmup",)
 """Settings that count optimiser steps."""
-LABELS = ("given", "energies", "forces", "all_forces")
+LABELS = ("given", "energies", "forces", "all_forces", "cheap_forces")
 """Which labels a method is for: whatever ``--forces`` gives; energies alone; energies and some
-forces at least; the forces of all frames, whatever ``--forces`` says."""
+forces at least; the forces of all frames, whatever ``--forces`` says; those of the cheap method in
+their place."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,8 @@ class Method:
     piwsl: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     of_run: Mapping[str, float] = dataclasses.field(default_factory=dict)
     weak_forces: bool = False
+    difference: bool = False
+    student: Student | None = None
     labels: str = "given"
     force_weight: float | None = None
     augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -89,6 +97,12 @@ class Method:
             raise ValueError(f"{min(weak)}: nothing reads it without weak_forces: true")
         if self.augmentation:
             self._check_augmentation()
+        if self.difference and self.labels != "energies":
+            raise ValueError("difference: it is for labels: energies")
+        if self.student is not None:
+            self._check_student()
+        elif self.labels == "cheap_forces":
+            raise ValueError("labels: cheap_forces is for the training of a student")
 
     def _check_augmentation(self) -> None:
         name = str(self.augmentation.get("name"))
@@ -99,6 +113,13 @@ class Method:
         for key in self.augmentation:
             if key not in ("name", *known):
                 raise ValueError(f"augmentation: {unknown_name(str(key), known)}")
+
+    def _check_student(self) -> None:
+        if self.labels not in ("energies", "cheap_forces"):  # the second, for its training alone
+            raise ValueError("student: it is for labels: energies")
+        for name in ("terms", "weak_forces", "difference", "augmentation"):
+            if getattr(self, name):
+                raise ValueError(f"{name}: not with student, which is trained plainly")
 
     def unsuitable(self, host: str, forces: str) -> str:
         """Why the method makes no sense for a host or with the labels at hand; empty if it does.
@@ -121,9 +142,22 @@ class Method:
         return dict(self.piwsl) | parts
 
     @property
+    def way(self) -> Student | None:
+        """The student whose whole way a run of this method is; None for one training alone."""
+        return self.student if self.labels == "energies" else None
+
+    @property
     def changes_labels(self) -> bool:
         """Whether it trains on other labels or frames than the command line gives."""
-        return self.labels == "all_forces" or self.weak_forces or bool(self.augmentation)
+        forces = self.labels in ("all_forces", "cheap_forces")
+        return forces or self.weak_forces or self.difference or bool(self.augmentation)
+
+    @property
+    def cheap_labels(self) -> tuple[str, ...]:
+        """Names of the cheap method's labels that it needs for the training frames."""
+        if self.student is not None:  # what its trainings cost is measured with these
+            return (LOW_ENERGY, WEAK_FORCES)
+        return (LOW_ENERGY,) * self.difference + (WEAK_FORCES,) * self.weak_forces
 
 
 def read(name: str) -> Method:
@@ -153,6 +187,8 @@ def read(name: str) -> Method:
                     *(n for n in order if n in found),
                     *(n for n in found if n not in order),
                 )
+        if "student" in content:
+            content["student"] = from_mapping(Student, content["student"], "student")
         return Method(name=path.stem, **content)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,16 @@ from typing import Any
 
 import yaml
 from ase import Atoms
+from benchmark_cases import Case, unused_folder
 from benchmark_costs import FEWEST_EPOCHS, MOST_EPOCHS, REFERENCE, STEPS, Costs
-from benchmark_data import Source, Subset, digest
+from benchmark_data import Source, Subset
+from benchmark_frames import digest
 from benchmark_hosts import Setup
 from benchmark_jobs import Job, evaluation, training_record, write_json
 from benchmark_methods import Method
 from benchmark_records import judge, read_record
+from benchmark_students import STUDENT_RUNS, StudentRun
+from benchmark_weak import Floats, energies_and_forces
 from nequip_runs import CLOCK_VARIABLES
 
 from piwsl_plugins.training.mace_runs import MaceRun
@@ -27,38 +30,6 @@ from piwsl_plugins.training.runs import Run, RunFailedError
 
 #: Guess of what imports and the evaluation take beside the training, seconds.
 OVERHEAD = 30.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One run of the benchmark.
-
-    Attributes:
-        host: ``mace`` or ``nequip``.
-        method: What distinguishes it.
-        size: Number of frames whose labels it uses.
-        seed: Of the draw, the initial weights and the order of the data.
-        budget: Seconds of training; None where the number of epochs is given.
-        epochs: Number of epochs; None where the time is given.
-    """
-
-    host: str
-    method: Method
-    size: int
-    seed: int
-    budget: float | None
-    epochs: int | None
-
-    @property
-    def place(self) -> str:
-        """Where its costs stand."""
-        return f"{self.host}/n{self.size}"
-
-    @property
-    def name(self) -> str:
-        """What its folder and its record are called."""
-        length = f"{self.epochs}epochs" if self.budget is None else f"{self.budget:g}s"
-        return f"{self.host}-{self.method.name}-n{self.size}-{length}-seed{self.seed}"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -71,6 +42,9 @@ class Benchmark:
         source: What training frames are drawn from.
         setup: What the hosts are told.
         tests: Test frames by the name of their set.
+        low: The cheap method, as of piwsl weak label.
+        low_tests: Where methods that learn a difference are among those to be run: its labels of
+            all test frames, one set after the other.
         environments: Environment of each host that has it.
         costs: What an epoch costs.
     """
@@ -82,7 +56,9 @@ class Benchmark:
     tests: dict[str, list[Atoms]]
     environments: dict[str, Path]
     costs: Costs
-    _subsets: dict[tuple[str, str, int, int], Subset] = dataclasses.field(default_factory=dict)
+    low: str = "gfn2-xtb"
+    low_tests: Sequence[Atoms] | None = None
+    _subsets: dict[tuple[str, Any, int, int], Subset] = dataclasses.field(default_factory=dict)
     _versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -92,7 +68,7 @@ class Benchmark:
 
     def subset(self, case: Case) -> Subset:
         """Files of a case, written where they are not there yet."""
-        key = (case.host, case.method.name, case.size, case.seed)
+        key = (case.host, (case.method.name, case.method.labels), case.size, case.seed)
         if key not in self._subsets:
             self._subsets[key] = self.source.subset(case.method, case.host, case.size, case.seed)
         return self._subsets[key]
@@ -100,13 +76,14 @@ class Benchmark:
     def settings(self, case: Case) -> str:
         """Digest of what a run is made of, but for the number of epochs that a time gives."""
         subset = self.subset(case)
-        config = self.setup.config(case.host, case.method, subset, case.seed, case.epochs or 0)
+        config = self.config(case, (case.epochs or 0,) * 2)
         frames = digest(self.test_file.read_text(encoding="utf-8"))
         return digest(json.dumps([config, subset.digest, frames], sort_keys=True))
 
     def cost_settings(self, case: Case) -> str:
         """Digest of what the cost of an epoch depends on: not the seed, nor which frames."""
-        subset = dataclasses.replace(self.subset(case), train="", valid="", digest="")
+        nothing: dict[str, Any] = {"train": "", "valid": "", "digest": "", "difference": None}
+        subset = dataclasses.replace(self.subset(case), **nothing)
         config = self.setup.config(case.host, case.method, subset, 0, 0)
         return digest(json.dumps(config, sort_keys=True))
 
@@ -127,27 +104,72 @@ class Benchmark:
         found = read_record(self.record(case), self.settings(case))
         return found is not None and not (retry and found["status"] == "failed")
 
-    def run(self, case: Case, epochs: int, parent: str) -> Run:
-        """A training, not yet started; its config is written.
+    def epochs(self, case: Case) -> list[int]:
+        """How long the trainings of a case are.
+
+        Raises:
+            RunFailedError: A short training failed, so that this is unknown.
+        """
+        found = []
+        for part, share in case.parts():
+            if case.budget is None:
+                found.append(max(1, round(share * (case.epochs or 0))))
+            else:
+                name = part.method.name
+                found.append(self.costs.epochs(case.place, name, share * case.budget))
+        return found
+
+    def config(self, case: Case, epochs: Sequence[int]) -> dict[str, Any]:
+        """What a run is told, a student's but for its output.
 
         Args:
             case: The case.
-            epochs: Its length.
+            epochs: Of each of its trainings.
+        """
+        student, subset = case.method.way, self.subset(case)
+        if student is None:
+            return self.setup.config(case.host, case.method, subset, case.seed, epochs[0])
+        configs = []
+        for (part, _), number in zip(case.parts(), epochs, strict=True):
+            made_of = dataclasses.replace(self.subset(part), difference=None)
+            configs.append(self.setup.config(case.host, part.method, made_of, case.seed, number))
+        rest = self.source.rest(case.size, case.seed) if student.geometries else None
+        files: dict[str, Any] = {"train": subset.train, "valid": subset.valid}
+        return student.config(
+            case.host,
+            files | ({} if rest is None else {"geometries": [rest]}),
+            self.low,
+            self.setup.free_atoms,
+            self.setup.device,
+            case.seed,
+            *configs,
+        )
+
+    def run(self, case: Case, epochs: Sequence[int], parent: str) -> Run:
+        """A run, not yet started; its config is written.
+
+        Args:
+            case: The case.
+            epochs: Length of its trainings.
             parent: Folder of the run's folder, relative to the benchmark's.
         """
         folder = unused_folder(self.folder / parent, case.name)
-        config = self.setup.config(case.host, case.method, self.subset(case), case.seed, epochs)
-        path = Path(parent) / f"{folder.name}.yaml"
+        config, own = self.config(case, epochs), folder.relative_to(self.folder)
+        path = own.with_name(f"{own.name}.yaml")
+        kinds: dict[str, type[Run]] = {"mace": MaceRun, "nequip": NequipRun}
+        words = ["--config", str(path)] if case.host == "mace" else [str(path)]
+        if case.method.way is not None:
+            kinds, words = STUDENT_RUNS, [str(path)]
+            config["output"] = str(own)
         (self.folder / parent).mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
         (self.folder / path).write_text(f"# {self.dataset}, {case.name}\n{text}", encoding="utf-8")
-        kind = MaceRun if case.host == "mace" else NequipRun
-        return kind(
+        return kinds[case.host](
             label=case.name,
-            arguments=["--config", str(path)] if case.host == "mace" else [str(path)],
-            folder=folder.relative_to(self.folder),
+            arguments=words,
+            folder=own,
             root=self.folder,
-            epochs=epochs,
+            epochs=epochs[-1],
             programs=self.environments[case.host] / "bin",
             variables={} if case.host == "mace" else CLOCK_VARIABLES,
         )
@@ -165,8 +187,8 @@ class Benchmark:
         """
         places: dict[str, dict[str, Case]] = {}
         for case in cases:
-            if case.budget is not None:
-                places.setdefault(case.place, {}).setdefault(case.method.name, case)
+            for part, _ in case.parts() if case.budget is not None else ():
+                places.setdefault(case.place, {}).setdefault(part.method.name, part)
         for place, wanted in places.items():
             settings = {name: self.cost_settings(case) for name, case in wanted.items()}
             lacking = [n for n in wanted if self.costs.lacks(place, n, settings[n])]
@@ -184,7 +206,7 @@ class Benchmark:
     def _short_run(self, case: Case) -> Run:
         steps = self.setup.steps_an_epoch(case.host, self.subset(case))
         epochs = min(max(-(-STEPS // steps), FEWEST_EPOCHS), MOST_EPOCHS)
-        return self.run(case, epochs, "calibration")
+        return self.run(case, [epochs], "calibration")
 
     def job(self, case: Case) -> Job:
         """What is done about a case.
@@ -192,13 +214,11 @@ class Benchmark:
         Raises:
             RunFailedError: The method's short training failed, so that its epochs are unknown.
         """
-        epochs = case.epochs
-        if case.budget is not None:
-            epochs = self.costs.epochs(case.place, case.method.name, case.budget)
-        assert epochs is not None
-        run = self.run(case, epochs, "runs")
+        run = self.run(case, self.epochs(case), "runs")
         command, predictions = evaluation(run, self.test_file, self.setup.device)
         expected = OVERHEAD + (60.0 if case.budget is None else case.budget)
+        if case.method.way is not None:
+            expected *= case.method.way.members + 1.0
         finish = partial(self.finish, case, predictions)
         return Job(run=run, expected=expected, evaluation=command, finish=finish)
 
@@ -207,11 +227,21 @@ class Benchmark:
         tests: dict[str, Any] = {}
         if not job.failed:
             try:
-                tests = judge(predictions, self.tests)
+                tests = judge(predictions, self.tests, self._added(case))
             except ValueError as error:
                 job.failed = f"{job.run.label}: {error}"
-        steps = self.setup.steps_an_epoch(case.host, self.subset(case))
+        subset = self.subset(case)
+        if isinstance(job.run, StudentRun):
+            subset = dataclasses.replace(subset, n_train=job.run.n_train or subset.n_train)
+        steps = self.setup.steps_an_epoch(case.host, subset)
         self.write(case, training_record(job.run, steps), tests, job.failed)
+
+    def _added(self, case: Case) -> tuple[Floats, Floats] | None:
+        """Energies and forces of the test frames to which a method's model adds its difference."""
+        if not case.method.difference:
+            return None
+        assert self.low_tests is not None
+        return energies_and_forces(self.low_tests)
 
     def write(
         self, case: Case, training: dict[str, Any], tests: dict[str, Any], failed: str
@@ -265,15 +295,3 @@ def git_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except OSError:
         return ""
-
-
-def unused_folder(parent: Path, name: str) -> Path:
-    """A folder that does not exist yet: ``name``, or ``name-2``, ... beside interrupted runs.
-
-    Args:
-        parent: Where the runs are.
-        name: What the folder should be called.
-    """
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    candidates = (parent / free for free in names)
-    return next(c for c in candidates if not c.exists() and not c.with_suffix(".yaml").exists())

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 COLUMNS = (
     "dataset",
@@ -25,6 +26,7 @@ COLUMNS = (
     "training_s",
     "training_cpu_s",
     "wall_clock_s",
+    "cpu_s",
     "peak_memory_mb",
     "validation_energy_rmse_mev",
     "test",
@@ -75,13 +77,16 @@ def read_record(path: Path, settings: str) -> dict[str, Any] | None:
 
 
 def judge(
-    predictions: Path, tests: Mapping[str, Sequence[Atoms]]
+    predictions: Path,
+    tests: Mapping[str, Sequence[Atoms]],
+    added: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> dict[str, dict[str, float | None]]:
     """Figures of merit on each test set.
 
     Args:
         predictions: What evaluate_model.py wrote about the frames of all sets, in their order.
         tests: Frames with ``REF_energy``, eV, and ``REF_forces``, eV/angstrom, by name.
+        added: Energies and forces of all these frames to which the predictions are a difference.
 
     Returns:
         Columns of the table by test set; None where the set lacks the labels.
@@ -93,6 +98,8 @@ def judge(
 
     with np.load(predictions) as found:
         energies, forces = found["energies"], found["forces"]
+    if added is not None:
+        energies, forces = energies + added[0], forces + added[1]
     frame = atom = 0
     results: dict[str, dict[str, float | None]] = {}
     for name, frames in tests.items():

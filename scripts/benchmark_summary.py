@@ -44,7 +44,13 @@ Mean and standard deviation over seeds; errors are root mean squares. A ratio is
 method's error to the baseline's with the same seed at the same length of training (geometric mean,
 and the standard deviation over seeds). A method *helps* or *does harm* if its mean ratio differs
 from 1 by more than that deviation, and is *within spread* otherwise; one seed allows no verdict.
-The baseline is that plain training with the lower error in forces."""
+The baseline is that plain training with the lower error in forces. The time is that of the whole
+run, imports included (CPU time, on the CPU); a student's has the models of the difference, the
+sampling and the labels in it."""
+
+
+def _time_of(rows: Sequence[Row]) -> str:
+    return "cpu_s" if rows[0].get("device") == "cpu" else "wall_clock_s"
 
 
 def _place(group: Sequence[Row], title: str) -> Iterator[str]:
@@ -53,15 +59,15 @@ def _place(group: Sequence[Row], title: str) -> Iterator[str]:
     baseline = _baseline(last)
     named = f"baseline: {baseline}" if baseline else "no baseline was run"
     yield f"## {title}, {_words(lengths[-1])} of training ({named})"
-    head = "| method | seeds | forces (meV/Å) | ratio | energy (meV) | ratio | slope | in short |"
-    lines = [head, "| --- " * 8 + "|"]
+    head = "| method | seeds | forces (meV/Å) | ratio | energy (meV) | ratio | slope | time (s) "
+    lines = [head + "| in short |", "| --- " * 9 + "|"]
     plain = [row for row in last if row["method"] == baseline]
     for method in _values(last, "method"):
         own = [row for row in last if row["method"] == method]
         forces, energies = (ratios(own, plain, error) for error in (FORCES, ENERGIES))
         cells = [own[0].get("title") or method, str(len(own))]
         cells += [_spread(own, FORCES, 0), _ratio(forces), _spread(own, ENERGIES, 1)]
-        cells += [_ratio(energies), _spread(own, "slope", 3)]
+        cells += [_ratio(energies), _spread(own, "slope", 3), _spread(own, _time_of(own), 0)]
         cells.append(_short(own, plain, forces, energies, is_baseline=method == baseline))
         lines.append(f"| {' | '.join(cells)} |")
     yield "\n".join(lines)

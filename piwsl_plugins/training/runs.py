@@ -9,7 +9,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -201,23 +201,62 @@ def last_lines(path: Path, count: int = 15) -> str:
 
 
 def peak_memory(pid: int) -> float | None:
-    """Peak resident memory of a process so far, MB, on Linux; None elsewhere or once it ended."""
+    """Peak resident memory so far of a process or, if larger, one that it has started and goes.
+
+    Args:
+        pid: The process.
+
+    Returns:
+        MB, on Linux; None elsewhere or once it ended.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None
     sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(sizes[0]) / 1024 if sizes else None
+    if not sizes:
+        return None
+    return max([int(sizes[0]) / 1024, *(peak_memory(child) or 0.0 for child in _children(pid))])
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """CPU time of a process and its threads so far, s, on Linux; None elsewhere or at its end."""
+    """CPU time so far of a process, its threads and all processes that it has started.
+
+    Args:
+        pid: The process.
+
+    Returns:
+        Seconds, on Linux; None elsewhere or at its end.
+    """
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX":
+        return None
+    # what a child used is added to its parent's own count when the parent has waited for its end
+    going = [pid, *_descendants(pid)]
+    ticks = [sum(map(int, f[11:15])) for f in map(_stat, going) if f is not None]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str] | None:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    ended = fields[0] in "ZX"
-    return None if ended else sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that a process has started and has not yet waited for the end of."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(word) for word in path.read_text().split()]
+    return found
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in _children(pid):
+        yield child
+        yield from _descendants(child)
 
 
 @contextmanager

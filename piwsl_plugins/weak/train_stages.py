@@ -55,6 +55,8 @@ class TrainStages:
         """
         nothing = Path("none.xyz")
         for kind in (PLAIN, DELTA, STUDENT):
+            if kind == PLAIN and self.settings.plain is False:
+                continue
             self._config(
                 Training(
                     kind=kind,

@@ -17,7 +17,7 @@ import benchmark_jobs
 import numpy as np
 import pytest
 from ase import Atoms
-from benchmark_accuracy import options, split_name
+from benchmark_options import options, split_name
 
 HOST = """
 import pathlib, sys, yaml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import ase.io
@@ -9,8 +10,12 @@ import benchmark_methods
 import numpy as np
 import pytest
 from ase import Atoms
-from benchmark_data import Source, count_of, draw, keep_forces, read_frames, write_once
+from benchmark_data import Source, count_of, draw, keep_forces
+from benchmark_frames import read_frames, write_once
 from benchmark_methods import Method
+from benchmark_students import Student
+
+from piwsl_plugins.weak.sample_tasks import SampleSettings
 
 PLAIN = Method(name="plain", title="plain")
 
@@ -24,6 +29,15 @@ def molecules(count: int) -> list[Atoms]:
         atoms.arrays["REF_forces"] = np.full((2, 3), 0.1 * number)
         frames.append(atoms)
     return frames
+
+
+def cheap(frames: list[Atoms]) -> list[Atoms]:
+    """The same, with labels of another method."""
+    found = [atoms.copy() for atoms in frames]
+    for number, atoms in enumerate(found):
+        atoms.info = {"weak_energy": 0.75 * number - 8.0}
+        atoms.arrays["weak_forces"] = np.full((2, 3), -float(number))
+    return found
 
 
 def energies(frames: list[Atoms]) -> set[float]:
@@ -123,8 +137,9 @@ def test_a_frame_without_an_energy_is_named_with_what_it_has(tmp_path: Path) -> 
 
 def test_weak_forces_are_in_the_files_of_methods_for_them_alone(tmp_path: Path) -> None:
     frames = molecules(40)
-    weak = [np.full((2, 3), -number) for number in range(40)]
-    found = Source(frames=frames, forces="none", validation=0.1, folder=tmp_path, weak=weak)
+    found = Source(
+        frames=frames, forces="none", validation=0.1, folder=tmp_path, cheap=cheap(frames)
+    )
     taught = Method(name="taught", title="taught", weak_forces=True)
     subset, plain = (found.subset(method, "mace", 25, 1) for method in (taught, PLAIN))
     assert subset.train != plain.train
@@ -134,5 +149,65 @@ def test_weak_forces_are_in_the_files_of_methods_for_them_alone(tmp_path: Path) 
         np.testing.assert_array_equal(atoms.arrays["weak_forces"], np.full((2, 3), expected))
     for atoms in ase.io.read(tmp_path / plain.train, index=":"):
         assert set(atoms.arrays) == {"numbers", "positions"}
-    with pytest.raises(ValueError, match="taught: there are no weak forces"):
+    with pytest.raises(ValueError, match="taught: there are no labels of a cheap method"):
         source(tmp_path).subset(taught, "mace", 25, 1)
+
+
+def test_a_difference_is_learnt_from_both_energies_and_begins_with_what_fits_it(
+    tmp_path: Path,
+) -> None:
+    frames = molecules(40)
+    found = Source(
+        frames=frames, forces="none", validation=0.1, folder=tmp_path, cheap=cheap(frames)
+    )
+    subset = found.subset(benchmark_methods.read("delta"), "nequip", 25, 1)
+    train = ase.io.read(tmp_path / subset.train, index=":")
+    differences = []
+    for atoms in train:
+        assert atoms.info["weak_energy"] == 0.75 * atoms.info["REF_energy"] - 8.0
+        assert set(atoms.arrays) == {"numbers", "positions"}
+        differences.append(atoms.info["REF_energy"] - atoms.info["weak_energy"])
+    assert subset.difference is not None
+    per_atom = subset.difference["energies"]["H"]
+    assert 2.0 * per_atom == pytest.approx(np.mean(differences))
+    assert subset.difference["scale"] == pytest.approx(0.25)
+    plain = found.subset(PLAIN, "nequip", 25, 1)
+    assert plain.difference is None
+    assert [a.info["REF_energy"] for a in ase.io.read(tmp_path / plain.train, index=":")] == [
+        a.info["REF_energy"] for a in train
+    ]
+
+
+def test_geometries_that_were_not_drawn_are_there_without_labels(tmp_path: Path) -> None:
+    found = source(tmp_path)
+    path = found.rest(25, 1)
+    assert path is not None
+    rest = ase.io.read(tmp_path / path, index=":")
+    drawn = draw(found.frames, 25, 1, 0.1)
+    known = {atoms.get_distance(0, 1).round(6) for part in drawn for atoms in part}
+    left = {atoms.get_distance(0, 1).round(6) for atoms in rest}
+    assert len(rest) == 15
+    assert not left & known
+    assert all(not atoms.info and "REF_forces" not in atoms.arrays for atoms in rest)
+    assert found.rest(40, 1) is None
+
+
+def test_what_a_student_costs_is_measured_with_as_many_frames_as_it_will_have(
+    tmp_path: Path,
+) -> None:
+    frames = molecules(40)
+    found = Source(
+        frames=frames, forces="none", validation=0.1, folder=tmp_path, cheap=cheap(frames)
+    )
+    student = Student(sample=SampleSettings(lengths=(0.1,), rattled=25))
+    method = Method(name="s", title="s", labels="energies", student=student)
+    training = dataclasses.replace(method, labels="cheap_forces")
+    subset = found.subset(training, "mace", 25, 1)
+    assert (subset.n_train, subset.n_forces) == (
+        20 + 36,
+        56,
+    )  # 15 that are left, 25 new; 4 validate
+    train, valid = (ase.io.read(tmp_path / n, index=":") for n in (subset.train, subset.valid))
+    assert (len(train), len(valid)) == (56, 9)
+    for atoms in train:
+        np.testing.assert_array_equal(atoms.arrays["REF_forces"], -atoms.info["REF_energy"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import yaml
 from benchmark_data import Subset
 from benchmark_hosts import MASKED_MSE, Setup, put, read_config
 from benchmark_methods import Method, read
+
+from piwsl_plugins.weak.settings import read_settings
+from piwsl_plugins.weak.trainings import Training, mace_flags, nequip_config
 
 NAMES = sorted(path.stem for path in benchmark_methods.FOLDER.glob("*.yaml"))
 ENERGIES = Subset(
@@ -88,6 +92,80 @@ def test_weak_forces_are_told_to_either_host(setup: Setup) -> None:
     assert config["data"]["piwsl"] == "${training_module.piwsl}"
     with pytest.raises(ValueError, match="weak_forces_weight: nothing reads it"):
         Method(name="x", title="x", terms=("curvature",), piwsl={"weak_forces_weight": 1.0})
+
+
+def test_a_difference_is_told_to_either_host_with_what_it_begins_with(setup: Setup) -> None:
+    begins = {"energies": {"H": -0.5, "O": 2.0}, "scale": 0.25}
+    files = dataclasses.replace(ENERGIES, difference=begins)
+    for name in ("delta", "delta-taylor"):
+        mace = setup.config("mace", read(name), files, 1, 40)
+        assert mace["loss"] == {"delta": "piwsl_supervised", "delta-taylor": "piwsl_taylor"}[name]
+        assert (mace["energy_key"], mace["piwsl_low_energy_key"]) == ("REF_energy", "weak_energy")
+        assert mace["E0s"] == "{1: -0.5, 8: 2.0}"
+        config = setup.config("nequip", read(name), files, 1, 40)
+        assert config["data"]["labels"] == {"energy": "REF_energy", "low_energy": "weak_energy"}
+        assert config["atomic_energies"] == {"H": -0.5, "O": 2.0}
+        assert config["training_module"]["model"]["per_type_energy_scales"] == 0.25
+    assert config["data"]["piwsl"] == "${training_module.piwsl}"  # displaced atoms need a skin
+
+
+@pytest.mark.parametrize("host", ["mace", "nequip"])
+def test_a_students_way_is_a_config_of_piwsl_weak_train(
+    host: str, setup: Setup, tmp_path: Path
+) -> None:
+    method = read("student")
+    assert method.student is not None
+    training = dataclasses.replace(method, labels="cheap_forces")
+    many = dataclasses.replace(subset(20), n_train=200, n_forces=200, valid_forces=True)
+    config = method.student.config(
+        host,
+        {"train": "train.xyz", "valid": "valid.xyz", "geometries": ["rest.xyz"]},
+        "gfn1-xtb",
+        setup.free_atoms,
+        "cpu",
+        3,
+        setup.config(host, read("delta"), ENERGIES, 3, 20),
+        setup.config(host, training, many, 3, 40),
+    )
+    path = tmp_path / "weak.yaml"
+    path.write_text(yaml.safe_dump(config | {"output": "out"}))
+    found = read_settings(path, {})
+    assert found.low_level.method == "gfn1-xtb"
+    assert (found.committee.members, found.plain) == (2, False)
+    assert found.sample == dataclasses.replace(method.student.sample, seed=3)
+    make = mace_flags if host == "mace" else nequip_config
+    made = {}
+    for kind, differs in (("delta", found.delta), ("student", found.student)):
+        low = {"low_energy": "weak_energy"} if kind == "delta" else {}
+        made[kind] = make(
+            found.training,
+            Training(
+                kind=kind,
+                train=Path("a.xyz"),
+                valid=Path("b.xyz"),
+                energy="e",
+                forces="f" if kind == "student" else None,
+                atomic_energies={"H": 1.0},
+                scale=0.25,
+                differs=differs,
+                **low,
+            ),
+        )
+    delta, student = made["delta"], made["student"]
+    if host == "mace":
+        assert (delta["max_num_epochs"], student["max_num_epochs"]) == (20, 40)
+        assert student["lr_scheduler_gamma"] ** 40 == pytest.approx(0.02, rel=1e-4)
+        assert (delta["loss"], student["loss"]) == ("piwsl_supervised", "weighted")
+        assert student["forces_weight"] == pytest.approx(0.5 * student["energy_weight"])
+        assert not any("piwsl" in name for name in student)
+        return
+    assert [made[kind]["trainer"]["max_epochs"] for kind in made] == [20, 40]
+    model = delta["training_module"]["model"]
+    assert (model["per_type_energy_scales"], model["do_derivatives"]) == (0.25, False)
+    module = student["training_module"]
+    assert module["loss"]["coeffs"] == {"total_energy": 1.0, "forces": 0.5}
+    assert module["val_metrics"]["_target_"] == "nequip.train.EnergyForceMetrics"
+    assert "piwsl" not in yaml.safe_dump(student).replace("piwsl_plugins.hosts.nequip.Energy", "")
 
 
 def test_weights_count_from_that_of_the_energies(setup: Setup) -> None:
@@ -175,6 +253,13 @@ def test_terms_that_mace_cannot_have_together_are_refused(setup: Setup) -> None:
         ("title: a\naugmentation: {name: noisy}", "augmentation.name: unknown value 'noisy'"),
         ("title: a\naugmentation: {name: noisy_copies, sigm: 1}", "did you mean 'sigma'"),
         ("terms: [taylor]", "title"),
+        ("title: a\ndifference: true", "difference: it is for labels: energies"),
+        ("title: a\nlabels: cheap_forces", "for the training of a student"),
+        ("title: a\nlabels: energies\nstudent: {member: 2}", "did you mean 'members'"),
+        ("title: a\nlabels: energies\nstudent: {members: 0}", "members must be at least 1"),
+        ("title: a\nlabels: energies\nstudent: {budget: 0}", "budget must be a part"),
+        ("title: a\nstudent: {}", "student: it is for labels: energies"),
+        ("title: a\nlabels: energies\nterms: [taylor]\nstudent: {}", "terms: not with student"),
     ],
 )
 def test_what_a_file_has_wrong_is_named(text: str, reason: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weak forces of the benchmark's frames are computed once, or read and checked."""
+"""A cheap method's labels of the benchmark's frames are computed once, or read and checked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from benchmark_weak import weak_forces
+from benchmark_weak import cheap_labels, energies_and_forces
 
 from piwsl_plugins.weak.command import main
 
 METHOD = "ase.calculators.emt.EMT"
+NAMES = ("weak_energy", "weak_forces")
 
 
 @pytest.fixture
@@ -26,15 +27,18 @@ def train(tmp_path: Path) -> Path:
 
 def test_they_are_computed_once_by_a_command_that_is_told(train: Path, tmp_path: Path) -> None:
     frames, told = ase.io.read(train, index=":"), list[str]()
+    out = tmp_path / "out" / "data" / "labels.xyz"
     for _ in range(2):
-        found = weak_forces(train, frames, None, METHOD, tmp_path / "out", told.append)
+        found = cheap_labels(train, frames, None, METHOD, out, NAMES, told.append)
     (command,) = told
-    out = tmp_path / "out" / "data" / f"weak-{METHOD}.xyz"
     words = ["piwsl", "weak", "label", str(train), "--method", METHOD, "--strict", "-o", str(out)]
     assert command == shlex.join(words)
-    for atoms, forces in zip(frames, found, strict=True):
+    energies, forces = energies_and_forces(found)
+    for number, atoms in enumerate(frames):
         atoms.calc = EMT()
-        np.testing.assert_allclose(forces, atoms.get_forces(), atol=1e-12)
+        assert energies[number] == pytest.approx(atoms.get_potential_energy(), abs=1e-12)
+        ours = forces[2 * number : 2 * number + 2]
+        np.testing.assert_allclose(ours, atoms.get_forces(), atol=1e-12)
 
 
 def test_a_file_of_other_frames_is_refused(train: Path, tmp_path: Path) -> None:
@@ -42,8 +46,8 @@ def test_a_file_of_other_frames_is_refused(train: Path, tmp_path: Path) -> None:
     assert main(["label", str(train), "--method", METHOD, "-o", str(labels)]) == 0
     frames = ase.io.read(train, index=":")
 
-    def read() -> None:
-        weak_forces(train, frames, labels, "never read", tmp_path, print)
+    def read(names: tuple[str, ...] = NAMES) -> None:
+        cheap_labels(train, frames, labels, "never read", tmp_path, names, print)
 
     read()
     frames[1].positions[0, 0] += 0.01
@@ -56,8 +60,10 @@ def test_a_file_of_other_frames_is_refused(train: Path, tmp_path: Path) -> None:
         read()
     labels = train
     frames = ase.io.read(train, index=":")
-    with pytest.raises(ValueError, match=r"train\.xyz, frame 0: has no weak_forces"):
+    with pytest.raises(ValueError, match=r"train\.xyz, frame 0: has no weak_energy"):
         read()
+    with pytest.raises(ValueError, match=r"train\.xyz, frame 0: has no weak_forces"):
+        read(NAMES[1:])
     labels = tmp_path / "nothing.xyz"
-    with pytest.raises(ValueError, match="there is no file"):
+    with pytest.raises(ValueError, match=r"nothing\.xyz: there is no such file"):
         read()

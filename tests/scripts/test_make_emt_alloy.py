@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
-from benchmark_accuracy import options, split_name
-from benchmark_data import free_atoms, read_frames
+from benchmark_frames import free_atoms, read_frames
+from benchmark_options import options, split_name
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -155,6 +156,32 @@ def test_cpu_time_is_that_of_the_process_and_not_of_its_waiting() -> None:
     assert after is not None
     assert after - before == pytest.approx(0.2, abs=0.06)
     assert host_runs.cpu_seconds(-1) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells")
+def test_cpu_time_and_memory_are_those_of_all_that_a_process_has_started() -> None:
+    work = "import time\nwhile time.process_time() < {}: pass\n"
+    waits = "print('there', flush=True)\ninput()"
+    child = [sys.executable, "-c", f"{work.format(0.6)}memory = 300_000_000 * bytes([1])\n{waits}"]
+    script = f"import subprocess\nsubprocess.run({child})\n{work.format(0.3)}{waits}"
+    command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found = []
+        for _ in ("while the child goes", "when it has ended"):
+            assert process.stdout.readline() == "there\n"
+            found.append((host_runs.cpu_seconds(process.pid), host_runs.peak_memory(process.pid)))
+            process.stdin.write("\n")
+            process.stdin.flush()
+    (before, large), (after, small) = found
+    assert before is not None
+    assert after is not None
+    assert before >= 0.6
+    assert after >= before + 0.2
+    assert large is not None
+    assert small is not None
+    assert small + 200.0 < large
 
 
 def test_last_lines_of_long_short_and_missing_files(tmp_path: Path) -> None:
