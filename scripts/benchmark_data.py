@@ -18,6 +18,7 @@ from benchmark_methods import Method
 from benchmark_weak import LOW_ENERGY
 
 from piwsl_plugins.settings import WEAK_FORCES
+from piwsl_plugins.weak.files import bare
 from piwsl_plugins.weak.labels_summary import SUMMARY, summarise
 
 
@@ -192,9 +193,8 @@ class Source:
         if not len(order):
             return None
         left = [self.frames[int(number)] for number in sorted(order)]
-        bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in left]
         path = f"data/n{size}-seed{seed}-rest/geometries.xyz"
-        write_once(self.folder / path, bare)
+        write_once(self.folder / path, [bare(atoms, ()) for atoms in left])
         return path
 
     def _like_student(self, method: Method, size: int, seed: int) -> Subset:

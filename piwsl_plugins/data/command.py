@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 from piwsl_plugins.data import convert_command, inspect_command
+from piwsl_plugins.interruptions import exit_status, terminated_like_interrupted
 
 PROGRAM = "piwsl data"
 DESCRIPTION = """\
@@ -42,26 +40,12 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("piwsl_plugins").setLevel(logging.INFO)
     try:
-        with _terminated_like_interrupted():
+        with terminated_like_interrupted():
             status: int = chosen.run(chosen)
     except (ValueError, OSError) as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
         print(f"{PROGRAM}: interrupted; nothing was written", file=sys.stderr)
-        return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
+        return exit_status(interruption)
     return status
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the command as SIGINT does, so that no half file stays behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -33,17 +33,20 @@ def watched(blocks: Iterable[Block], what: str, total: int | None) -> Iterator[B
             shown.update(len(block))
 
 
-def each(items: Collection[Item], what: str) -> Iterator[Item]:
+def each(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """The same for items that are one frame each.
 
     Args:
         items: the items.
         what: what is being done, for the bar.
+        total: how many they are, where they do not know it themselves.
 
     Yields:
         The items.
     """
-    with bar(what, len(items)) as shown:
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with bar(what, total) as shown:
         for item in items:
             yield item
             shown.update()

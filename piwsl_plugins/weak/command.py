@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from piwsl_plugins.interruptions import exit_status, terminated_like_interrupted
 from piwsl_plugins.weak import correct_command, label_command, sample_command, train_command
 
 PROGRAM = "piwsl weak"
@@ -29,15 +30,16 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns:
         Exit status: 0; 1 where frames failed and that is an error; 2 after a message about what
-        was wrong; 130 where it was interrupted.
+        was wrong; 130 or 143 where it was interrupted.
     """
     chosen = parser().parse_args(list(arguments))
     try:
-        status: int = chosen.run(chosen)
+        with terminated_like_interrupted():
+            status: int = chosen.run(chosen)
     except (ValueError, OSError) as error:
         print(f"{chosen.program}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print(f"{chosen.program}: interrupted; the same command goes on", file=sys.stderr)
-        return 130
+        return exit_status(interruption)
     return status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from tqdm import tqdm
 
-from piwsl_plugins.data.progress import PATIENCE
+from piwsl_plugins.data.progress import each
 from piwsl_plugins.evaluation.predict import reference_forces
 from piwsl_plugins.weak.committee import Verdict, judge
 from piwsl_plugins.weak.delta_calculator import load_models, opinion_of, read_delta
@@ -94,7 +92,7 @@ def correct(
     if not frames:
         raise ValueError(f"{file}: there are no frames")
     corrected = []
-    for number, frame in enumerate(_bar(frames, "correcting")):
+    for number, frame in enumerate(each(frames, "correcting")):
         where = f"{file}: frame {number} (counted from 0)"
         unknown = sorted(set(frame.symbols) - known)
         if unknown:
@@ -150,17 +148,3 @@ def _apply(frames: list[Atoms], verdict: Verdict, settings: CorrectSettings) -> 
     if settings.keep_all:
         return frames
     return [frame for frame, kept in zip(frames, verdict.kept, strict=True) if kept]
-
-
-def _bar(items: Sequence[Any], what: str) -> Any:  # noqa: ANN401  tqdm's type is generic
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(
-        items,
-        desc=what,
-        unit=" frames",
-        delay=PATIENCE,
-        mininterval=interval,
-        maxinterval=max(interval, 10.0),
-        leave=False,
-        dynamic_ncols=True,
-    )

@@ -61,9 +61,8 @@ def run(chosen: argparse.Namespace) -> int:
     Raises:
         ValueError: Whatever is wrong with options, files or models.
     """
-    if chosen.output.exists() and not chosen.force:
-        raise ValueError(f"-o {chosen.output}: the file exists; --force overwrites it")
     # late, for --help must not wait for ASE
+    from piwsl_plugins.data.outputs import Outputs
     from piwsl_plugins.weak.correct import CorrectSettings, correct
 
     settings = CorrectSettings(
@@ -71,7 +70,10 @@ def run(chosen: argparse.Namespace) -> int:
         weigh=not chosen.no_weights,
         keep_all=chosen.keep_all,
     )
-    found = correct(chosen.file, chosen.delta, chosen.output, settings, chosen.device)
+    outputs = Outputs([chosen.output], force=chosen.force, sources=[chosen.file, chosen.delta])
+    with outputs:
+        out = outputs.temporary(chosen.output)
+        found = correct(chosen.file, chosen.delta, out, settings, chosen.device)
     for line in found.lines():
         print(f"{chosen.output}: {line}")
     return 0

@@ -10,14 +10,15 @@ import numpy as np
 from ase import Atoms
 
 from piwsl_plugins.weak.correct import ENERGY, FORCES, STRESS, WEIGHT
-from piwsl_plugins.weak.files import read_frames, write_frames
+from piwsl_plugins.weak.files import bare, read_frames, write_frames
+from piwsl_plugins.weak.sample_tasks import KEPT as STATE
 
 REFERENCE = "REF_energy"
 REFERENCE_FORCES = "REF_forces"
 SOURCE = "label_source"
 """Name of what a frame says of its labels."""
 KEPT = (
-    *("charge", "multiplicity", "spin", SOURCE, WEIGHT),
+    *(*STATE, SOURCE, WEIGHT),
     *("energy_std", "forces_std", "max_forces_std"),
     *("sampled_by", "sampled_seed", "sampled_step", "sampled_parent"),
     *("sampled_temperature", "sampled_length", "sampled_potential"),
@@ -109,7 +110,7 @@ def _pick(frames: Sequence[Atoms], numbers: np.ndarray) -> list[Atoms]:
 
 
 def _true(frame: Atoms, train_on_forces: bool) -> Atoms:
-    made = _bare(frame)
+    made = _labels_of(frame)
     energy = frame.info.get(REFERENCE)
     own_forces = train_on_forces and REFERENCE_FORCES in frame.arrays
     if energy is not None:
@@ -123,15 +124,14 @@ def _true(frame: Atoms, train_on_forces: bool) -> Atoms:
 
 
 def _weak(frame: Atoms) -> Atoms:
-    made = _bare(frame)
+    made = _labels_of(frame)
     made.info[SOURCE] = "weak"
     return made
 
 
-def _bare(frame: Atoms) -> Atoms:
+def _labels_of(frame: Atoms) -> Atoms:
     """A frame with its target labels and provenance, and nothing else."""
-    made = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-    made.info = {key: frame.info[key] for key in KEPT if key in frame.info}
+    made = bare(frame, KEPT)
     made.info[ENERGY] = float(frame.info[ENERGY])
     made.arrays[FORCES] = np.array(frame.arrays[FORCES], dtype=np.float64)
     if STRESS in frame.info:

@@ -52,6 +52,18 @@ def read_frames(path: Path) -> list[Atoms]:
         raise ValueError(f"{path}: ASE cannot read it: {error}") from error
 
 
+def bare(frame: Atoms, kept: Iterable[str]) -> Atoms:
+    """A geometry without labels, of whatever name, that it may bring.
+
+    Args:
+        frame: The geometry.
+        kept: What it keeps of its ``info``.
+    """
+    made = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    made.info = {key: frame.info[key] for key in kept if key in frame.info}
+    return made
+
+
 def digest_of_file(path: Path) -> str:
     """SHA-256 of a file."""
     found = hashlib.sha256()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.units import ENERGY_UNITS, LENGTH_UNITS
+from piwsl_plugins.weak.processes import cores
 from piwsl_plugins.weak.xtb import XTB
 
 if TYPE_CHECKING:
@@ -238,10 +238,7 @@ def _cache(chosen: argparse.Namespace) -> Path:
 def _processes(chosen: argparse.Namespace) -> int:
     if chosen.processes is not None:
         return int(chosen.processes)
-    if chosen.device != "cpu":
-        return 1
-    # the cores that this process may use, where the system tells
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if chosen.device != "cpu" else cores()
 
 
 def _tell(chosen: argparse.Namespace, report: Report) -> None:

@@ -6,15 +6,14 @@ import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
+from typing import Any, TextIO
 
 import ase
 import numpy as np
-from tqdm import tqdm
 
-from piwsl_plugins.data.checks import MAX_NAMED
+from piwsl_plugins.data.checks import MAX_NAMED, listed
 from piwsl_plugins.data.outputs import Outputs
-from piwsl_plugins.data.progress import PATIENCE
+from piwsl_plugins.data.progress import bar, each
 from piwsl_plugins.weak.agreement import Agreement
 from piwsl_plugins.weak.cache import Cache
 from piwsl_plugins.weak.extxyz import exact_text
@@ -24,13 +23,8 @@ from piwsl_plugins.weak.states import Keys, check_names, is_charged_or_open, tas
 from piwsl_plugins.weak.tasks import Floats, Labels, Outcome, Task
 from piwsl_plugins.weak.workers import Workers
 
-if TYPE_CHECKING:
-    Bar = tqdm[NoReturn]
-
 HOPELESS = 20
 """Frames that all fail before any is labelled; the rest is not tried then."""
-LOG_INTERVAL = 30.0  # seconds between lines where the output is a file
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +54,8 @@ class Request:
     def tasks(self, method: Method) -> Iterator[tuple[Frame, Task]]:
         """The frames, with what a method is told of each."""
         for frame in self.frames:
-            yield frame, task_of(frame, method.takes_state, self.charge, self.spin)
+            state = (method.takes_state, self.charge, self.spin)
+            yield frame, task_of(frame.name, frame.atoms, *state)
 
 
 @dataclasses.dataclass(slots=True)
@@ -142,23 +137,21 @@ class _Labelling:
         bad: list[str] = []
         first: dict[tuple[int, ...], Task] = {}
         missing = unfit = 0
-        for frame, task in _watched(self.tasks(), "checking", len(self.request.frames)):
+        for frame, task in each(self.tasks(), "checking", len(self.request.frames)):
             check_names(frame, self.request.keys)
             if not self.method.takes_state and is_charged_or_open(frame):
                 self.report.untold += 1
             why = self.method.unfit(task)
             if why:
                 unfit += 1
-                bad.extend([f"{task.name}: {why}"] if unfit <= MAX_NAMED else [])
+                bad.extend([f"{task.name}: {why}"] if unfit <= MAX_NAMED else [])  # of millions
             elif task.key(self.digest) not in self.cache:
                 missing += 1
                 first.setdefault(task.elements, task)
         if bad:
-            more = f"\n  and {unfit - MAX_NAMED} more" if unfit > MAX_NAMED else ""
+            name = self.method.name
             raise ValueError(
-                f"{self.method.name} cannot treat these frames (counted from 0):\n  "
-                + "\n  ".join(bad)
-                + more
+                f"{name} cannot treat these frames (counted from 0):{listed(bad, unfit)}"
             )
         return missing, list(first.values())
 
@@ -175,10 +168,10 @@ class _Labelling:
         """
         with (
             Workers(self.method, min(processes, missing)) as workers,
-            _progress(self.method.name, missing) as bar,
+            bar(self.method.name, missing) as shown,
         ):
             for outcome in workers.label(trials):
-                self._take(outcome, bar, trial=isinstance(self.method, AseMethod))
+                self._take(outcome, shown, trial=isinstance(self.method, AseMethod))
             done = {task.name for task in trials}
             rest = (
                 task
@@ -186,12 +179,12 @@ class _Labelling:
                 if task.name not in done and task.key(self.digest) not in self.cache
             )
             for outcome in workers.label(rest):
-                self._take(outcome, bar)
+                self._take(outcome, shown)
         self.cache.commit()
 
-    def _take(self, outcome: Outcome, bar: Bar, trial: bool = False) -> None:
+    def _take(self, outcome: Outcome, shown: Any, trial: bool = False) -> None:  # noqa: ANN401  tqdm's type is generic
         report, task = self.report, outcome.task
-        bar.update()
+        shown.update()
         if outcome.labels is not None:
             self.cache.add(task.key(self.digest), outcome.labels)
             report.computed += 1
@@ -201,7 +194,7 @@ class _Labelling:
         if trial and outcome.unsuited:
             raise ValueError(f"{where}: {self.method.name} cannot treat it: {outcome.error}")
         report.failures[task.name] = outcome.error
-        bar.write(f"left out: {where}: {outcome.error}", file=sys.stderr)
+        shown.write(f"left out: {where}: {outcome.error}", file=sys.stderr)
         if not report.computed and len(report.failures) >= HOPELESS:
             raise ValueError(
                 f"{self.method.name} failed for each of the first {HOPELESS} frames, the last "
@@ -218,7 +211,7 @@ def _write(pairs: Iterable[tuple[Frame, Labels | None]], request: Request, repor
     try:
         with request.outputs as outputs:
             with outputs.temporary(request.out).open("w", encoding="utf-8") as stream:
-                for frame, labels in _watched(pairs, "writing", len(request.frames)):
+                for frame, labels in each(pairs, "writing", len(request.frames)):
                     _write_frame(stream, frame, labels, request, report)
             if not report.labelled:
                 why = next(iter(report.failures.values()), "there are no frames")
@@ -263,25 +256,3 @@ def _with(frame: Frame, labels: Labels, request: Request) -> ase.Atoms:
 def _rounded(values: Floats, decimals: int | None) -> Floats:
     # adding 0.0 turns -0.0 into 0.0
     return values if decimals is None else np.round(values, decimals) + 0.0
-
-
-def _watched(items: Iterable[_T], what: str, total: int) -> Iterator[_T]:
-    """Hand items on, and show progress where they take more than two seconds."""
-    with _progress(what, total) as bar:
-        for item in items:
-            yield item
-            bar.update()
-
-
-def _progress(what: str, total: int) -> Bar:
-    interval = 0.1 if sys.stderr.isatty() else LOG_INTERVAL
-    return tqdm(
-        desc=what,
-        total=total,
-        unit=" frames",
-        delay=PATIENCE,
-        mininterval=interval,
-        maxinterval=max(interval, 10.0),
-        leave=False,
-        dynamic_ncols=True,
-    )

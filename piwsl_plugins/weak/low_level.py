@@ -12,11 +12,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from piwsl_plugins.weak.methods import Method, method_of
+from piwsl_plugins.weak.methods import method_of
+from piwsl_plugins.weak.states import task_of
 from piwsl_plugins.weak.tasks import Task
-
-CHARGE, SPIN = ("charge",), ("multiplicity", "spin")
-"""Where a frame's ``info`` may say its charge, and its multiplicity."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,24 +44,6 @@ class LowLevel:
             found += [] if value is None else [f"--{name}", str(value)]
         return found
 
-    def task(self, atoms: Atoms, method: Method) -> Task:
-        """A frame as the method is told of it."""
-        charge, spin = self.charge, self.multiplicity
-        if charge is None:
-            charge = _said(atoms, CHARGE)
-        if spin is None:
-            spin = _said(atoms, SPIN)
-        periodic = bool(atoms.pbc.any())
-        return Task(
-            name=str(atoms.symbols),
-            numbers=np.array(atoms.numbers, dtype=np.int64),
-            positions=np.array(atoms.positions, dtype=np.float64),
-            cell=atoms.cell.array.copy() if periodic else None,
-            pbc=atoms.pbc.copy(),
-            charge=(charge or 0) if method.takes_state else None,
-            spin=spin if method.takes_state else None,
-        )
-
     def calculator(self) -> LowLevelCalculator:
         """A calculator that any frame may be given to.
 
@@ -71,10 +51,6 @@ class LowLevel:
             ValueError: There is no such method, or it is not installed.
         """
         return LowLevelCalculator(self)
-
-
-def _said(atoms: Atoms, names: Sequence[str]) -> int | None:
-    return next((int(atoms.info[name]) for name in names if name in atoms.info), None)
 
 
 class LowLevelCalculator(Calculator):
@@ -104,7 +80,8 @@ class LowLevelCalculator(Calculator):
         Raises:
             ValueError: The method cannot treat it; the message says why.
         """
-        task = self.low.task(atoms, self._method)
+        low, takes_state = self.low, self._method.takes_state
+        task = task_of(str(atoms.symbols), atoms, takes_state, low.charge, low.multiplicity)
         key = (task.numbers.tobytes(), task.pbc.tobytes(), task.charge, task.spin)
         if key not in self._made:
             why = self._method.unfit(task)

@@ -15,12 +15,14 @@ from piwsl_plugins.data.isolated import is_isolated
 from piwsl_plugins.data.progress import watched
 from piwsl_plugins.data.readers import Source, open_source
 from piwsl_plugins.weak.distil import REFERENCE, REFERENCE_FORCES
-from piwsl_plugins.weak.files import read_frames, write_frames, write_json
-from piwsl_plugins.weak.sample_tasks import KEPT
+from piwsl_plugins.weak.files import bare, read_frames, write_frames, write_json
+from piwsl_plugins.weak.sample_tasks import KEPT as STATE
 from piwsl_plugins.weak.settings import DataBlock, file_of
 
 TRAIN, VALID, TEST, GEOMETRIES = "train.xyz", "valid.xyz", "test.xyz", "geometries.xyz"
 ENERGIES = "atomic_energies.json"
+KEPT = (*STATE, "config_type")
+"""What a frame keeps of its ``info``."""
 REFERENCE_STRESS = "REF_stress"
 FEWEST = 4
 """Training frames with an energy below which nothing is trained."""
@@ -50,7 +52,7 @@ def prepare(data: DataBlock, folder: Path) -> None:
         check_no_overlap(seen, [test])
     labelled, geometries = _frames(train)
     for name in data.geometries:
-        geometries += [_bare(frame) for frame in read_frames(file_of(name))]
+        geometries += [bare(frame, KEPT) for frame in read_frames(file_of(name))]
     held_back = _frames(valid)[0] if valid is not None else []
     if valid is None:
         labelled, held_back = _split(labelled, data)
@@ -80,7 +82,7 @@ def _frames(source: Source) -> tuple[list[Atoms], list[Atoms]]:
     blocks = watched(source.blocks(), f"reading {source.path.name}", len(source))
     for block in blocks:
         for number in np.flatnonzero(~is_isolated(block)):
-            atoms = _bare(block.atoms(int(number)))
+            atoms = bare(block.atoms(int(number)), KEPT)
             energy = block.scalar("energy", int(number))
             forces = block.array("forces", int(number))
             stress = block.array("stress", int(number))
@@ -92,13 +94,6 @@ def _frames(source: Source) -> tuple[list[Atoms], list[Atoms]]:
                 atoms.info[REFERENCE_STRESS] = stress.ravel()
             (others if energy is None else labelled).append(atoms)
     return labelled, others
-
-
-def _bare(frame: Atoms) -> Atoms:
-    """A frame without labels, of whatever name, that it may bring."""
-    made = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-    made.info = {key: frame.info[key] for key in (*KEPT, "config_type") if key in frame.info}
-    return made
 
 
 def _split(frames: list[Atoms], data: DataBlock) -> tuple[list[Atoms], list[Atoms]]:

@@ -14,6 +14,13 @@ from multiprocessing import active_children, connection, parent_process
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+def cores() -> int:
+    """Cores that this process may use, where the system tells; else all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
     """Processes that begin inside use one thread each, and are ended where there is an error."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piwsl_plugins.weak.processes import cores
 from piwsl_plugins.weak.sample_options import add_options, settings_of
 
 if TYPE_CHECKING:
@@ -94,8 +94,6 @@ def run(chosen: argparse.Namespace) -> int:
     """
     settings = settings_of(chosen)
     out: Path = chosen.output
-    if out.exists() and not chosen.force:
-        raise ValueError(f"-o {out}: the file exists; --force overwrites it")
     if settings.is_empty and not chosen.candidates:
         raise ValueError(
             "nothing to sample: give --temperatures, --lengths, --mode-temperatures or --candidates"
@@ -103,11 +101,13 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.processes is not None and chosen.processes < 1:
         raise ValueError(f"--processes: got {chosen.processes}, expected 1 or above")
     # late, for --help must not wait for ASE
+    from piwsl_plugins.data.outputs import Outputs
     from piwsl_plugins.weak.choice import check_libraries, choose
     from piwsl_plugins.weak.files import read_frames, write_frames
     from piwsl_plugins.weak.sampling import Sampler
 
     check_libraries()
+    outputs = Outputs([out], force=chosen.force, sources=[chosen.file, *chosen.candidates])
     parents = read_frames(chosen.file)
     if not parents:
         raise ValueError(f"{chosen.file}: there are no frames to start from")
@@ -129,7 +129,8 @@ def run(chosen: argparse.Namespace) -> int:
             f"no geometry is left of {len(given) + len(sampled)}: {choice.near_duplicates} are "
             f"near-duplicates of known ones, {len(refused)} were not taken"
         )
-    write_frames(out, frames)
+    with outputs:
+        write_frames(outputs.temporary(out), frames)
     ways = Counter(str(frame.info["sampled_by"]) for frame in frames)
     listed = ", ".join(f"{number} {way}" for way, number in sorted(ways.items()))
     print(
@@ -149,7 +150,7 @@ def _given(frames: list[Atoms]) -> list[Atoms]:
 def _processes(chosen: argparse.Namespace) -> int:
     if chosen.processes is not None:
         return int(chosen.processes)
-    return 1 if chosen.device != "cpu" else len(os.sched_getaffinity(0))
+    return 1 if chosen.device != "cpu" else cores()
 
 
 def _potential(chosen: argparse.Namespace) -> Potential:

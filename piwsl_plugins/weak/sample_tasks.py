@@ -12,7 +12,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from piwsl_plugins.fields import setting
 from piwsl_plugins.weak.displaced import rattled, trajectory
-from piwsl_plugins.weak.files import digest_of, geometry_hash
+from piwsl_plugins.weak.files import bare, digest_of, geometry_hash
 from piwsl_plugins.weak.normal_modes import thermal_geometries
 from piwsl_plugins.weak.plausibility import Plausibility
 
@@ -189,19 +189,18 @@ def carry_out(
         scratch: Folder for the finite differences of the normal modes.
         progress: Called with the number of steps, or geometries, done since the last call.
     """
-    bare = Atoms(parent.numbers, parent.positions, cell=parent.cell, pbc=parent.pbc)
-    bare.info = {key: parent.info[key] for key in KEPT if key in parent.info}
+    start = bare(parent, KEPT)
     frames: list[Atoms] = []
     refused: list[str] = []
     try:
-        for step, geometry in _geometries(task, settings, bare, calculator, scratch, progress):
-            objection = plausibility.objection(geometry, bare)
+        for step, geometry in _geometries(task, settings, start, calculator, scratch, progress):
+            objection = plausibility.objection(geometry, start)
             if objection is not None:
                 refused.append(f"{task.name}, step {step}: {objection}")
                 if task.method == MD:  # it does not come back
                     break
                 continue
-            geometry.info |= provenance(task, potential, step, bare)
+            geometry.info |= provenance(task, potential, step, start)
             frames.append(geometry)
     except ValueError as error:
         refused.append(f"{task.name}: {error}")

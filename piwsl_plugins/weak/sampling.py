@@ -6,18 +6,16 @@ import json
 import multiprocessing
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from tqdm import tqdm
 
-from piwsl_plugins.data.progress import PATIENCE
+from piwsl_plugins.data.progress import bar
 from piwsl_plugins.weak.files import read_frames, write_frames, write_json
 from piwsl_plugins.weak.plausibility import Plausibility
 from piwsl_plugins.weak.potential import Potential
@@ -102,21 +100,24 @@ class Sampler:
         refused: list[str] = []
         for series in self.series:
             frames += read_frames(series.file)
-            refused += read_json_list(series.refusals)
+            refused += json.loads(series.refusals.read_text(encoding="utf-8"))
         return frames, refused
 
     def _sample(self, missing: list[Series]) -> None:
         known = _Known(self.settings, self.parents, self.potential, self.plausibility)
         total = sum(series.task.count for series in missing)
-        with _bar(total, len(self.series) - len(missing)) as bar:
+        if len(missing) < len(self.series):
+            earlier = len(self.series) - len(missing)
+            print(f"{earlier} series of geometries were there already", file=sys.stderr)
+        with bar("sampling", total, " steps") as shown:
             if self.processes == 1:
-                worker = _Worker(known, bar.update)
+                worker = _Worker(known, shown.update)
                 for series in missing:
                     worker.sample(series)
                 return
-            self._side_by_side(missing, known, bar)
+            self._side_by_side(missing, known, shown)
 
-    def _side_by_side(self, missing: list[Series], known: _Known, bar: Any) -> None:  # noqa: ANN401
+    def _side_by_side(self, missing: list[Series], known: _Known, shown: Any) -> None:  # noqa: ANN401
         spawn = multiprocessing.get_context("spawn")
         counter = spawn.Value("q", 0)
         with (
@@ -131,7 +132,7 @@ class Sampler:
             waiting: set[Future[None]] = {pool.submit(_sample, series) for series in missing}
             while waiting:
                 done, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
-                bar.update(int(counter.value) - bar.n)
+                shown.update(int(counter.value) - shown.n)
                 for future in done:
                     future.result()
 
@@ -188,26 +189,3 @@ def _begin(known: _Known, counter: Any) -> None:  # noqa: ANN401
 
 def _sample(series: Series) -> None:
     _here.sample(series)
-
-
-@contextmanager
-def _bar(total: int, earlier: int) -> Iterator[Any]:
-    if earlier:
-        print(f"{earlier} series of geometries were there already", file=sys.stderr)
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(
-        desc="sampling",
-        total=total,
-        unit=" steps",
-        delay=PATIENCE,
-        mininterval=interval,
-        maxinterval=max(interval, 10.0),
-        leave=False,
-        dynamic_ncols=True,
-    ) as bar:
-        yield bar
-
-
-def read_json_list(path: Path) -> list[str]:
-    """Lines that were kept as JSON."""
-    return [str(line) for line in json.loads(path.read_text(encoding="utf-8"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from ase import Atoms
 
 from piwsl_plugins.weak.frames import Frame
 from piwsl_plugins.weak.tasks import Task
@@ -34,11 +35,14 @@ def check_names(frame: Frame, keys: Keys) -> None:
             )
 
 
-def task_of(frame: Frame, takes_state: bool, charge: int | None, spin: int | None) -> Task:
+def task_of(
+    name: str, atoms: Atoms, takes_state: bool, charge: int | None, spin: int | None
+) -> Task:
     """What a method is told of a frame.
 
     Args:
-        frame: the frame.
+        name: how messages call it.
+        atoms: the frame, with its ``info``.
         takes_state: whether the method is told charge and multiplicity.
         charge: of all frames, or None for that in the frame's ``info``, or 0.
         spin: multiplicity of all frames, or None for that in the frame's ``info``, if any.
@@ -47,11 +51,10 @@ def task_of(frame: Frame, takes_state: bool, charge: int | None, spin: int | Non
         ValueError: the frame has other values than all frames shall have, or impossible ones.
     """
     if takes_state:
-        charge = _state(frame, ("charge",), charge, "--charge") or 0
-        spin = _state(frame, ("multiplicity", "spin"), spin, "--multiplicity")
-    atoms = frame.atoms
+        charge = _state(name, atoms, ("charge",), charge, "--charge") or 0
+        spin = _state(name, atoms, ("multiplicity", "spin"), spin, "--multiplicity")
     return Task(
-        name=frame.name,
+        name=name,
         numbers=np.array(atoms.numbers, dtype=np.int64),
         positions=np.array(atoms.positions, dtype=np.float64),
         cell=atoms.cell.array.copy() if atoms.pbc.any() else None,
@@ -68,20 +71,22 @@ def is_charged_or_open(frame: Frame) -> bool:
     return any(name in info and info[name] != value for name, value in usual.items())
 
 
-def _state(frame: Frame, names: tuple[str, ...], given: int | None, option: str) -> int | None:
+def _state(
+    frame: str, atoms: Atoms, names: tuple[str, ...], given: int | None, option: str
+) -> int | None:
     """Charge or multiplicity, of the command line or of the frame's info; None if of neither."""
     said = {} if given is None else {option: given}
     for name in names:
-        if name not in frame.atoms.info:
+        if name not in atoms.info:
             continue
-        value = frame.atoms.info[name]
+        value = atoms.info[name]
         number = np.asarray(value)
         whole = number.shape == () and number.dtype.kind in "iuf" and float(number).is_integer()
         if not whole or (option == "--multiplicity" and number < 1):
             expected = "a whole number" if option == "--charge" else "2S + 1, a whole number from 1"
-            raise ValueError(f"{frame.name}: {name} in its info is {value!r}, expected {expected}")
+            raise ValueError(f"{frame}: {name} in its info is {value!r}, expected {expected}")
         said[f"{name} in its info"] = int(number)
     if len(set(said.values())) > 1:
         words = " and ".join(f"{name} is {value}" for name, value in said.items())
-        raise ValueError(f"{frame.name}: {words}; remove one of them")
+        raise ValueError(f"{frame}: {words}; remove one of them")
     return next(iter(said.values()), None)

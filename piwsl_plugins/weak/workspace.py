@@ -19,9 +19,8 @@ from piwsl_plugins.training.mace_runs import MaceRun
 from piwsl_plugins.training.nequip_runs import NequipRun
 from piwsl_plugins.training.runs import ONE_THREAD, Run
 from piwsl_plugins.weak.low_level import LowLevel
+from piwsl_plugins.weak.processes import cores
 from piwsl_plugins.weak.settings import HOSTS, WeakSettings
-
-MODULES = {"mace": "mace", "nequip": "nequip"}
 
 
 class StageFailedError(Exception):
@@ -67,7 +66,7 @@ class Workspace:
     @property
     def processes(self) -> int:
         """Processes that label and sample side by side."""
-        return self.settings.processes or len(os.sched_getaffinity(0))
+        return self.settings.processes or cores()
 
     def program(self, name: str) -> str:
         """A program as a user types it: its name alone where it is that of this environment."""
@@ -104,8 +103,8 @@ class Workspace:
             arguments = [str(self.python), "-m", "piwsl_plugins", *command[1:]]
             output = subprocess.DEVNULL if quiet else None
             status = subprocess.run(arguments, stdout=output).returncode
-        if status == 130:
-            raise KeyboardInterrupt
+        if status > 128:  # the signal that ended it
+            raise KeyboardInterrupt(status - 128)
         if status != 0:
             raise StageFailedError(
                 f"this command has ended with status {status}:\n  {shlex.join(command)}"
@@ -147,8 +146,8 @@ def open_workspace(settings: WeakSettings, config: Path, words: Sequence[str]) -
     """
     python = Path(sys.executable)
     if settings.environment is not None:
-        module = MODULES[settings.host]
-        python = Path(environments([f"{module}={settings.environment}"])[HOSTS[settings.host]])
+        named = environments([f"{settings.host}={settings.environment}"])
+        python = Path(named[HOSTS[settings.host]])
     check_environment(str(python), HOSTS[settings.host])
     program = "mace_run_train" if settings.host == "mace" else "nequip-train"
     if not (python.parent / program).exists():

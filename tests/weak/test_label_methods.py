@@ -17,6 +17,7 @@ from piwsl_plugins.weak.command import main
 from piwsl_plugins.weak.frames import Frame
 from piwsl_plugins.weak.methods import method_of
 from piwsl_plugins.weak.states import task_of
+from piwsl_plugins.weak.tasks import Task
 
 EMT = "ase.calculators.emt.EMT"
 
@@ -26,18 +27,22 @@ def frame(**info: object) -> Frame:
     return Frame(name="file, frame 0", atoms=atoms, keys=frozenset(), energy=None, forces=None)
 
 
+def told(made: Frame, takes_state: bool, charge: int | None, spin: int | None) -> Task:
+    return task_of(made.name, made.atoms, takes_state, charge, spin)
+
+
 def test_labels_belong_to_frame_state_method_and_arguments() -> None:
     emt = method_of(EMT, None, "")
     same = method_of(EMT, '{"asap_cutoff": false}', "")
     assert emt.digest() == method_of(EMT, "{}", "/elsewhere").digest()
     assert emt.digest() != same.digest()
-    task = task_of(frame(), True, 0, 1)
+    task = told(frame(), True, 0, 1)
     moved = frame()
     moved.atoms.positions[1, 2] += 1e-12
-    other = [task_of(moved, True, 0, 1), task_of(frame(), True, 0, 3), task_of(frame(), True, 2, 1)]
+    other = [told(moved, True, 0, 1), told(frame(), True, 0, 3), told(frame(), True, 2, 1)]
     keys = {found.key("method") for found in (task, *other)}
     assert len(keys | {task.key("another method")}) == 5
-    assert task.key("method") == task_of(frame(), True, 0, 1).key("method")
+    assert task.key("method") == told(frame(), True, 0, 1).key("method")
 
 
 def test_a_module_of_ones_own_counts_by_its_content(
@@ -81,9 +86,9 @@ def test_a_method_that_is_none_is_told(name: str, arguments: str | None, reason:
 def test_charge_and_multiplicity_come_from_the_frame(
     info: dict[str, object], expected: tuple[int, int | None]
 ) -> None:
-    task = task_of(frame(**info), True, None, None)
+    task = told(frame(**info), True, None, None)
     assert (task.charge, task.spin) == expected
-    untold = task_of(frame(**info), False, None, None)
+    untold = told(frame(**info), False, None, None)
     assert (untold.charge, untold.spin) == (None, None)
 
 
@@ -101,7 +106,7 @@ def test_a_charge_or_multiplicity_that_contradicts_is_an_error(
     info: dict[str, object], given: tuple[int | None, int | None], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=f"file, frame 0: {reason}"):
-        task_of(frame(**info), True, *given)
+        told(frame(**info), True, *given)
 
 
 def test_an_ani_file_is_labelled_in_electronvolt_and_angstrom(tmp_path: Path) -> None:

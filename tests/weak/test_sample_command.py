@@ -143,7 +143,10 @@ def test_a_killed_command_goes_on_where_it_was(known: Path, tmp_path: Path) -> N
     assert len(read(out)) == 12
 
 
-def test_an_interrupted_command_waits_for_no_trajectory(known: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_waits_for_no_trajectory(
+    how: signal.Signals, known: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     words = ["sample", str(known), "-o", str(tmp_path / "out.xyz"), "--processes", "2"]
     words += ["--potential", "springs.Springs", "--temperatures", "300", "--steps", "100000"]
@@ -155,9 +158,9 @@ def test_an_interrupted_command_waits_for_no_trajectory(known: Path, tmp_path: P
     while not log.is_file():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     told = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert process.returncode == 128 + how
     assert "interrupted; the same command goes on" in told
     assert "Traceback" not in told
 
