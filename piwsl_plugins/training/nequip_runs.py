@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 import yaml
 
-from piwsl_plugins.training.runs import Run
+from piwsl_plugins.training.runs import Run, last_lines
 
 #: NequIP's validation error of total energies, eV, in its logs.
 VALIDATION = "val0_epoch/total_energy_rmse"
+#: Lightning's last word, in its own log, when it ends for a signal.
+SIGTERM = "Received SIGTERM"
 #: A callback of the scripts may leave readings of the clock here, one line an epoch.
 CLOCK_FILE = "epoch_times.txt"
 
@@ -51,6 +53,11 @@ class NequipRun(Run):
         text = self.output.read_text(encoding="utf-8", errors="replace")
         found = re.search(r"\|\s*run_training_batch\s*\|\s*([-+.\de]+)\s*\|", text)
         return 1000.0 * float(found[1]) if found else float("nan")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Lightning was told to end: its exit status is 0 then, too."""
+        return SIGTERM in last_lines(self.output)
 
     @property
     def epoch_times(self) -> list[float]:

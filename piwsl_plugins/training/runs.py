@@ -85,6 +85,11 @@ class Run(ABC):
     def epoch_times(self) -> list[float]:
         """Readings of the clock, seconds: before the first epoch, and after each that has ended."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the host was told to end, and has ended as if all were well."""
+        return False
+
     @abstractmethod
     def read_progress(self) -> None:
         """Take over what the host has written since the last call."""
@@ -153,7 +158,7 @@ class Run(ABC):
             return False
         if self.wall_clock == 0.0:
             self.wall_clock = time.monotonic() - self._started
-        if status != 0 or not self.model.exists():
+        if status != 0 or self.interrupted or not self.model.exists():
             raise RunFailedError(failure(self.label, status, self.command, self.output))
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from piwsl_plugins.training.nequip_runs import (
     NequipRun,
     write_config,
 )
+from piwsl_plugins.training.runs import RunFailedError
 
 PROFILE = """
 |  Action                         |  Mean duration (s)  |  Num calls  |
@@ -146,6 +148,31 @@ def test_a_data_file_is_shipped_or_somebodys_own(tmp_path: Path) -> None:
     name = "formaldehyde_ccsdt_cbs/test.xyz"
     assert data_file(f"${{piwsl_dataset:{name}}}", tmp_path) == datasets.path(name)
     assert data_file("mine.xyz", tmp_path) == tmp_path / "mine.xyz"
+
+
+@pytest.mark.nequip
+@pytest.mark.slow
+def test_a_training_that_was_told_to_end_has_failed(config: dict[str, Any], tmp_path: Path) -> None:
+    config["trainer"]["max_epochs"] = 10_000
+    write_config(config, tmp_path / "config.yaml", "as shipped, without an end")
+    run = NequipRun(
+        label="endless",
+        arguments=["config.yaml"],
+        folder=Path("out"),
+        root=tmp_path,
+        epochs=10_000,
+    )
+    run.start()
+    try:
+        while not run.model.exists():
+            assert not run.poll()
+            time.sleep(0.2)
+        run.terminate()
+        run._process.wait(60)  # type: ignore[union-attr]
+        with pytest.raises(RunFailedError, match="endless failed with exit status"):
+            run.poll()
+    finally:
+        run.stop()
 
 
 @pytest.mark.nequip
