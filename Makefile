@@ -6,6 +6,8 @@ MACE := .venv/mace
 NEQUIP := .venv/nequip
 # One thread a process: the tests run two processes side by side, and small models gain nothing by more.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Each process takes a file, as its tests share trainings; the long ones first (tests/conftest.py).
+BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 # Environments are made anew for another Python, and brought up to date when their recipe changes.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -37,14 +39,14 @@ test-core: $(CORE_MADE)  ## tests that need no host, in an environment without o
 	  --ignore=tests/cli_nequip --cov --cov-report= $(PYTEST_ARGS)
 
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
-	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest -n 2 --dist loadfile \
-	  tests/hosts/mace tests/cli tests/scripts --cov --cov-append --cov-report= $(PYTEST_ARGS)
+	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest $(BY_FILE) \
+	  tests/cli tests/scripts tests/hosts/mace --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
-	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest -n 2 --dist loadfile \
-	  tests/hosts/nequip tests/cli_nequip tests/scripts/test_nequip_runs.py \
+	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest $(BY_FILE) \
 	  tests/scripts/test_demo_for_real.py tests/scripts/test_benchmark_for_real.py \
-	  tests/scripts/test_benchmark_overhead.py --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+	  tests/cli_nequip tests/scripts/test_benchmark_overhead.py tests/scripts/test_nequip_runs.py \
+	  tests/hosts/nequip --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
 format: $(CORE_MADE)  ## let ruff mend what it can
 	$(CORE)/bin/ruff check --fix .

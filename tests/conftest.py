@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,12 @@ def pytest_pycollect_makemodule(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a host, and skip what is marked by hand where that host is missing."""
+    """Mark what needs a host, skip what is marked by hand where it is missing, slow files first.
+
+    The processes of `make test` take a file each, and none shall wait for a long one at the end.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
+    items.sort(key=lambda item: -slow[item.path])
     for item in items:
         for host in HOSTS:
             if host.owns(item.path):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from nequip_commands import Trained, train
-from processes import BareEnvironment
+from nequip_commands import NEQUIP_PACKAGE, Trained, train
+from processes import BareEnvironment, execute
 
 from piwsl_plugins import datasets
 
@@ -40,3 +41,13 @@ def short_run(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     """A short PIWSL run with both terms."""
     terms = {"training_module.loss.terms": "[taylor,conservative]"}
     return train(tmp_path_factory.mktemp("short"), {**data, **terms})
+
+
+@pytest.fixture(scope="session")
+def package(short_run: Trained) -> Path:
+    """The package of that run's model."""
+    path = short_run.output / "out.nequip.zip"
+    command = [*NEQUIP_PACKAGE, "build", str(short_run.output / "best.ckpt"), str(path)]
+    done = execute(command, short_run.output)
+    assert done.returncode == 0, done.stderr
+    return path

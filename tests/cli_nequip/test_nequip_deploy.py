@@ -9,7 +9,7 @@ import ase.io
 import pytest
 from exports import Answers, ask, check_equal, molecule_and_cell
 from lammps_files import check_forces, data_file, input_file, outcome, print_line
-from nequip_commands import NEQUIP_COMPILE, NEQUIP_PACKAGE, SHIPPED, TINY, Trained, train
+from nequip_commands import NEQUIP_COMPILE, NEQUIP_PACKAGE, SHIPPED, TINY, train
 from processes import PYTHON, BareEnvironment, execute
 
 from piwsl_plugins.cli import main
@@ -30,12 +30,9 @@ def build(command: list[str], model: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fine_tuned(
-    short_run: Trained, data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    package: Path, data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Folder of a run that starts from a package and sees energies alone, and of its package."""
-    folder = tmp_path_factory.mktemp("fine_tuned")
-    package = folder / "foundation.nequip.zip"
-    build([*NEQUIP_PACKAGE, "build", str(short_run.output / "best.ckpt"), str(package)], package)
     options = {name: None for name in TINY if name.startswith("training_module.model")}
     options |= {
         **data,
@@ -45,6 +42,7 @@ def fine_tuned(
         "~training_module.model.checkpoint_path": "",
         "+training_module.model.package_path": package,
     }
+    folder = tmp_path_factory.mktemp("fine_tuned")
     run = train(folder, options, config=SHIPPED.with_name("piwsl_nequip_finetune.yaml"))
     model, best = run.output / "fine.nequip.zip", run.output / "best.ckpt"
     return build([*NEQUIP_PACKAGE, "build", str(best), str(model)], model).parent

@@ -1,4 +1,4 @@
-"""`make demo`, shortened to two epochs: real trainings, one table, one figure, and again.
+"""`make demo`, shortened to one epoch: real trainings, one table, one figure, and again.
 
 With MACE alone in MACE's environment; with NequIP in its own, and with MACE too where `make` has
 made an environment for it.
@@ -33,7 +33,7 @@ def environments(root: Path, hosts: Sequence[str]) -> dict[str, Path]:
 
 
 def demo(root: Path, output: Path, *arguments: str) -> str:
-    command = [sys.executable, str(root / "scripts" / "demo.py"), "--epochs", "2"]
+    command = [sys.executable, str(root / "scripts" / "demo.py"), "--epochs", "1"]
     done = subprocess.run(
         [*command, "--output", str(output), *arguments],
         cwd=output.parent,  # not the repository: it must not matter where the user stands
@@ -68,7 +68,7 @@ def test_it_trains_all_and_shows_an_earlier_result_again(
     models = metrics["models"]
     assert list(models) == [label for host in hosts for label in (host, f"{host} + PIWSL")]
     for model in models.values():
-        assert model["epochs"] == 2
+        assert model["epochs"] == 1
         assert model["force_rmse_mev_per_angstrom"] > 0.0
         assert model["step_ms"] > 0.0
         assert model["softening"]["interval"][0] < model["softening"]["slope"]
