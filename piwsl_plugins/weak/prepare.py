@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from ase.data import atomic_numbers, chemical_symbols
 from piwsl_plugins.data.atomic_energies import atomic_energies
 from piwsl_plugins.data.duplicates import check_no_overlap
 from piwsl_plugins.data.isolated import is_isolated
+from piwsl_plugins.data.plausibility import check_units
 from piwsl_plugins.data.progress import watched
-from piwsl_plugins.data.readers import Source, open_source
+from piwsl_plugins.data.readers import DataError, Source, open_source
 from piwsl_plugins.weak.distil import REFERENCE, REFERENCE_FORCES
 from piwsl_plugins.weak.files import bare, read_frames, write_frames, write_json
 from piwsl_plugins.weak.sample_tasks import KEPT as STATE
@@ -38,7 +40,7 @@ def prepare(data: DataBlock, folder: Path) -> None:
 
     Raises:
         ValueError: Frames that are in two files, elements without training data, too few frames,
-            or whatever the readers refuse.
+            numbers in other units, or whatever the readers refuse.
     """
     train = open_source(file_of(data.train), data.keys(data.train_on_forces))
     valid = None
@@ -61,6 +63,8 @@ def prepare(data: DataBlock, folder: Path) -> None:
     given = data.atomic_energies
     spec: str | dict[int | str, float] = given if isinstance(given, str) else dict(given.items())
     energies = atomic_energies(spec, train, _elements(labelled))
+    for source in filter(None, (train, valid, test)):
+        _check_units(source, None if isinstance(given, str) else energies.values)
     write_json(
         folder / ENERGIES,
         {
@@ -105,6 +109,15 @@ def _split(frames: list[Atoms], data: DataBlock) -> tuple[list[Atoms], list[Atom
         [frame for number, frame in enumerate(frames) if number not in chosen],
         [frames[number] for number in sorted(chosen)],
     )
+
+
+def _check_units(source: Source, energies: Mapping[int, float] | None) -> None:
+    """Refuse numbers that look as if they were in other units, and name the config's keys."""
+    try:
+        check_units(source, energies)
+    except DataError as error:
+        keys = "energy_unit|length_unit|forces_unit|allow_unusual_units"
+        raise ValueError(re.sub(rf"\bset ({keys})\b", r"set data.\1", str(error))) from error
 
 
 def _elements(frames: Sequence[Atoms]) -> set[int]:

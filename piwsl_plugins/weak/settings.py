@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from piwsl_plugins import datasets
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.units import ENERGY_UNITS, LENGTH_UNITS
-from piwsl_plugins.fields import setting, unknown_name
+from piwsl_plugins.fields import Settings, setting, unknown_name
 from piwsl_plugins.weak.mappings import from_mapping, put
 from piwsl_plugins.weak.sample_tasks import SampleSettings
 
@@ -51,6 +52,9 @@ class DataBlock:
     )
     energy_unit: str | None = setting(None, "of all files", choices=tuple(ENERGY_UNITS))
     length_unit: str | None = setting(None, "of all files", choices=tuple(LENGTH_UNITS))
+    allow_unusual_units: bool = setting(
+        False, "go on although the numbers look as if they were in other units"
+    )
     atomic_energies: Mapping[str, float] | str = setting(
         "fit",
         "energies of the free atoms by element, eV; 'isolated' for those of isolated atoms in the "
@@ -69,6 +73,7 @@ class DataBlock:
             forces=self.forces if forces else None,
             energy_unit=self.energy_unit,
             length_unit=self.length_unit,
+            allow_unusual_units=self.allow_unusual_units,
         )
 
 
@@ -89,6 +94,13 @@ class LowLevelBlock:
     min_correlation: float = setting(
         0.4, "Pearson's r of its energies and the reference's below which nothing is trained"
     )
+
+    def __post_init__(self) -> None:
+        if self.method == "keys":
+            raise ValueError(
+                "method is keys: labels that a file has are not enough, because new geometries are "
+                "labelled too; name the method that computes them"
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +138,21 @@ class CommitteeBlock:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ReportBlock:
-    """The comparison at the end."""
+class ReportBlock(Settings):
+    """The comparison at the end.
+
+    Raises:
+        ValueError: A value out of range.
+    """
 
     nve_steps: int = setting(1000, "steps of dynamics at constant energy; 0 leaves them out")
     nve_temperature: float = setting(300.0, "of its first velocities", unit="K")
     probes: int = setting(20, "frames at which loops and finite differences are taken")
+
+    def __post_init__(self) -> None:
+        self._check("nve_steps", 0, math.inf, whole=True)
+        self._check("nve_temperature", 0, math.inf)
+        self._check("probes", 0, math.inf, whole=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +199,8 @@ class WeakSettings:
             raise ValueError(
                 f"sample_by: {unknown_name(self.sample_by, ('delta', 'low'), 'value')}"
             )
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device: got {self.device!r}, expected cpu or cuda")
         for name in ("processes", "trainings_at_once", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:

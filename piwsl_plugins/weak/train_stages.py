@@ -118,6 +118,7 @@ class TrainStages:
             atomic_energies=energies,
             seed=seed,
             device=self.settings.device,
+            allow_unusual_units=self.settings.data.allow_unusual_units,
             differs=self._differs(kind),
             **labels,
         )
@@ -156,7 +157,8 @@ class TrainStages:
         if self.settings.host == "nequip":
             config["hydra"] = {"run": {"dir": str(run.folder)}}
         state = dataclasses.asdict(training)
-        del state["train"], state["valid"]  # what is in them counts, not where they are
+        for name in ("train", "valid", "allow_unusual_units"):  # what is in the files counts
+            del state[name]
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
         note = f"# {name}: made by piwsl weak train of {self.at.config.name}\n"
         stage = Stage(

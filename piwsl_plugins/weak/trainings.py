@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ase.data import atomic_numbers
+
+from piwsl_plugins.fields import unknown_name
 
 PLAIN, DELTA, STUDENT = "plain", "delta", "student"
 
@@ -31,6 +34,7 @@ class Training:
             their spreads.
         seed: Of initial weights and order of the data.
         device: cpu or cuda.
+        allow_unusual_units: Whether the files may look as if they were in other units.
         differs: What the user wants otherwise than ``base``.
     """
 
@@ -46,6 +50,7 @@ class Training:
     scale: float = 1.0
     seed: int = 1
     device: str = "cpu"
+    allow_unusual_units: bool = False
     differs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -55,8 +60,9 @@ MACE_OWN = (
     *("piwsl_low_energy_key", "piwsl_low_forces_key", "piwsl_weak_forces_key"),
 )
 """Flags that are not the user's here."""
-OURS = "piwsl_plugins."
+OURS, UNUSUAL = "piwsl_plugins.", "allow_unusual_units"
 NEQUIP_OWN = ("run", "hydra", "type_names", "atomic_energies")
+NEQUIP_BLOCKS = ("cutoff_radius", "data", "trainer", "training_module", "global_options")
 NEQUIP_OWN_DATA = (
     *("_target_", "piwsl", "seed", "train_file_path", "val_file_path", "test_file_path"),
     *("split_dataset", "key_mapping", "labels", "stats_manager"),
@@ -103,6 +109,8 @@ def mace_flags(base: Mapping[str, Any], training: Training) -> dict[str, Any]:
         "piwsl_low_energy_key": training.low_energy,
         "piwsl_low_forces_key": training.low_forces,
     }
+    if training.allow_unusual_units and str(flags["loss"]).startswith("piwsl"):
+        flags["piwsl_allow_unusual_units"] = True
     return flags | {name: key for name, key in optional.items() if key is not None}
 
 
@@ -121,6 +129,10 @@ def nequip_config(base: Mapping[str, Any], training: Training) -> dict[str, Any]
         taken += [f"data.{name}" for name in NEQUIP_OWN_DATA if name in content.get("data", {})]
         if taken:
             raise ValueError(f"{block}.{taken[0]}: piwsl weak train says this itself; leave it out")
+    for block, content in (("training", base), (training.kind, training.differs)):
+        for name in content:  # of others an interpolation may be made
+            if name not in NEQUIP_BLOCKS and get_close_matches(name, NEQUIP_BLOCKS, cutoff=0.8):
+                raise ValueError(f"{block}: {unknown_name(name, NEQUIP_BLOCKS)}")
     user = merged(dict(base), training.differs)
     if "cutoff_radius" not in user:
         raise ValueError("training.cutoff_radius: this key is needed and was not given (angstrom)")
@@ -266,7 +278,7 @@ def _nequip_own(training: Training, ours: bool) -> dict[str, Any]:
     if ours or training.low_energy is not None:
         data["_target_"] = "piwsl_plugins.hosts.nequip.PiwslFilesDataModule"
         data["piwsl"] = "${training_module.piwsl}" if ours else False
-        data["labels"] = given
+        data["labels"] = given | ({UNUSUAL: True} if training.allow_unusual_units else {})
     else:  # NequIP's own
         data["_target_"] = "nequip.data.datamodule.ASEDataModule"
         fields = {"energy": "total_energy"}

@@ -106,8 +106,9 @@ class Workspace:
         if status > 128:  # the signal that ended it
             raise KeyboardInterrupt(status - 128)
         if status != 0:
+            hint = "; its options are the keys of low_level here" * (command[2] == "label")
             raise StageFailedError(
-                f"this command has ended with status {status}:\n  {shlex.join(command)}"
+                f"this command has ended with status {status}{hint}:\n  {shlex.join(command)}"
             )
 
     def run(self, label: str, config: Path, epochs: int, *, threads: int) -> Run:
@@ -142,7 +143,7 @@ def open_workspace(settings: WeakSettings, config: Path, words: Sequence[str]) -
 
     Raises:
         ValueError: There is no such environment, or it has no host, or another version of this
-            package.
+            package, or no GPU where one is wanted.
     """
     python = Path(sys.executable)
     if settings.environment is not None:
@@ -152,6 +153,10 @@ def open_workspace(settings: WeakSettings, config: Path, words: Sequence[str]) -
     program = "mace_run_train" if settings.host == "mace" else "nequip-train"
     if not (python.parent / program).exists():
         raise ValueError(f"{python.parent / program}: there is no such program")
+    if settings.device == "cuda":
+        look = [str(python), "-c", "import torch; print(torch.cuda.is_available())"]
+        if subprocess.run(look, capture_output=True, text=True).stdout.strip() != "True":
+            raise ValueError(f"device: cuda, and the torch of {python} finds no GPU; write cpu")
     return Workspace(settings, config, tuple(words), python)
 
 

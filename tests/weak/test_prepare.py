@@ -10,8 +10,10 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.units import Hartree
 from springs import springs
 
+from piwsl_plugins import datasets
 from piwsl_plugins.weak.prepare import prepare
 from piwsl_plugins.weak.settings import DataBlock
 
@@ -55,6 +57,21 @@ def test_frames_are_split_and_forces_left_out_unless_they_are_to_be_used(tmp_pat
     assert all("REF_forces" in frame.arrays for frame in read(tmp_path / "out" / "test.xyz"))
     prepare(block(tmp_path, train_on_forces=True), tmp_path / "with")
     assert all("REF_forces" in frame.arrays for frame in read(tmp_path / "with" / "train.xyz"))
+
+
+def test_numbers_in_other_units_are_told_by_the_keys_of_the_config(tmp_path: Path) -> None:
+    frames: list[Atoms] = ase.io.read(
+        datasets.path("formaldehyde_ccsdt_cbs/train.xyz"), index=":20"
+    )
+    for frame in frames:
+        frame.info["REF_energy"] /= Hartree
+    with pytest.raises(ValueError, match=r"looks like hartree; set data\.energy_unit to hartree"):
+        prepare(block(tmp_path, frames), tmp_path / "out")
+    for number, words in enumerate(({"energy_unit": "hartree"}, {"allow_unusual_units": True})):
+        prepare(block(tmp_path, frames, **words), tmp_path / str(number))
+    true, taken = (read(tmp_path / str(number) / "train.xyz") for number in range(2))
+    for one, other in zip(true, taken, strict=True):
+        assert one.info["REF_energy"] == pytest.approx(Hartree * other.info["REF_energy"])
 
 
 def test_frames_without_an_energy_are_geometries_for_the_student(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ def test_dotted_keys_take_the_place_of_the_files(tmp_path: Path) -> None:
         ({"sample_by": "dleta"}, "did you mean 'delta'"),
         ({"plain": "yes"}, "plain: got 'yes'"),
         ({"threads": 0}, "threads must be at least 1"),
+        ({"device": "gpu"}, "device: got 'gpu', expected cpu or cuda"),
+        ({"low_level": {"method": "keys"}}, "low_level: method is keys: .* name the method"),
+        ({"report": {"nve_steps": -5}}, "report: nve_steps: got -5, expected a whole number >= 0"),
+        ({"report": {"nve_temperature": -5}}, "nve_temperature: got -5"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -152,6 +156,7 @@ def test_nequips_student_is_trained_by_nequips_own_classes_alone() -> None:
         (nequip_config, {"type_names": ["H"]}, "training.type_names: piwsl weak train says"),
         (nequip_config, {"data": {"labels": {}}}, "training.data.labels: piwsl weak train says"),
         (nequip_config, {}, "training.cutoff_radius: this key is needed"),
+        (nequip_config, {"training_modul": {}}, "unknown key 'training_modul'; did you mean"),
     ],
 )
 def test_what_the_stages_say_is_not_the_users_to_say(make: Any, base: Any, message: str) -> None:
