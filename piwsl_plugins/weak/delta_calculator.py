@@ -88,10 +88,12 @@ def read_delta(path: Path) -> DeltaModel:
         ValueError: It is none, or a model that it names is not there.
     """
     expected = "expected the JSON file of a delta model, as `piwsl weak train` writes it"
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; {expected}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; {expected}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: this is no JSON; {expected}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: {expected}, with the format {FORMAT!r}")
     models = tuple(path.parent / name for name in content["models"])

@@ -31,6 +31,14 @@ class Potential:
             raise ValueError("expected a cheap method, or the file of a delta model; one of them")
 
     @property
+    def low_level(self) -> LowLevel:
+        """The cheap method."""
+        if self.low is not None:
+            return self.low
+        assert self.delta is not None
+        return read_delta(self.delta).low
+
+    @property
     def name(self) -> str:
         """For the provenance of a geometry."""
         if self.low is not None:

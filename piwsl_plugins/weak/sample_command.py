@@ -112,9 +112,12 @@ def run(chosen: argparse.Namespace) -> int:
     if not parents:
         raise ValueError(f"{chosen.file}: there are no frames to start from")
     given = [frame for path in chosen.candidates for frame in _given(read_frames(path))]
+    potential = _potential(chosen)
+    if not settings.needs_no_forces:
+        _check_parents(chosen.file, parents, potential)
     sampler = Sampler(
         parents,
-        _potential(chosen),
+        potential,
         settings,
         chosen.parts or out.with_name(f"{out.name}.parts"),
         _processes(chosen),
@@ -138,6 +141,16 @@ def run(chosen: argparse.Namespace) -> int:
         f"{choice.near_duplicates} near-duplicates, {len(refused)} frames or series refused"
     )
     return 0
+
+
+def _check_parents(file: Path, parents: list[Atoms], potential: Potential) -> None:
+    """Refuse frames that the cheap method cannot treat, before anything is sampled."""
+    calculator = potential.low_level.calculator()
+    for number, frame in enumerate(parents):
+        try:
+            calculator.of(frame)
+        except ValueError as error:
+            raise ValueError(f"{file}: frame {number} (counted from 0): {error}") from error
 
 
 def _given(frames: list[Atoms]) -> list[Atoms]:
@@ -177,5 +190,5 @@ def _potential(chosen: argparse.Namespace) -> Potential:
         charge=chosen.charge,
         multiplicity=chosen.multiplicity,
     )
-    low.calculator()  # what is wrong with it is said here, not by each process
+    low.calculator()  # what is wrong with it is said here, also where nothing asks for forces
     return Potential(low=low, device=chosen.device)

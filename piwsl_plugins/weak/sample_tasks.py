@@ -80,9 +80,14 @@ class SampleSettings:
             raise ValueError("timestep must be positive, got 0")
 
     @property
+    def needs_no_forces(self) -> bool:
+        """Whether all that is sampled are random displacements."""
+        return not (self.temperatures or self.mode_temperatures)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is to be sampled."""
-        return not (self.temperatures or self.lengths or self.mode_temperatures)
+        return self.needs_no_forces and not self.lengths
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

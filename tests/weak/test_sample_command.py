@@ -195,12 +195,23 @@ def test_a_periodic_cell_is_strained(tmp_path: Path) -> None:
         (["--lengths", "0.1", "--select", "0"], "select must be at least 1"),
         (["--lengths", "0.1", "--processes", "0"], "--processes: got 0"),
         (["--lengths", "0.1", "--potential", "gfn3-xtb"], "unknown method"),
-        (["--lengths", "0.1", "--potential", "none.json"], "No such file"),
+        (["--lengths", "0.1", "--potential", "none.json"], "there is no such file"),
+        (
+            ["--temperatures", "300", "--potential", "gfn2-xtb"],
+            "frame 0 (counted from 0): gfn2-xtb: 3 electrons at charge +0, an odd number",
+        ),
+        (["--lengths", "0.1", "-o", "known.xyz", "--force"], "this is the file that is read"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_done(
-    known: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    known: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     base = ["sample", str(known), "-o", str(tmp_path / "out.xyz"), "--potential", "springs.Springs"]
     assert main([*base, *words]) == 2
     assert message in capsys.readouterr().err
