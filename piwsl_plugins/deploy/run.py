@@ -55,7 +55,7 @@ def load_exported(path: Path, device: str, dtype: str | None) -> Exported:
     Raises:
         ValueError: The file is a checkpoint, or a model of a difference alone, or cannot be loaded.
     """
-    found = calculators.identify(path)
+    found = calculators.identify(path, expected=calculators.EXPORTED)
     refuse_delta_model(path)
     if found.kind == "checkpoint":
         raise ValueError(
@@ -91,8 +91,11 @@ def run(path: Path, choice: Choice, options: Sequence[str]) -> str:
         simulation = Simulation(lammps, lambda step: progress.step(step, _timestep(lammps)))
         for part in parts:
             if isinstance(part, Place):
-                used.append(_potential(part, path, choice, lammps, models))
-                simulation.use(used[-1])
+                try:
+                    used.append(_potential(part, choice, lammps, models))
+                    simulation.use(used[-1])
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {part.line}: {error}") from error
             else:
                 _read(simulation, part, path)
     finally:
@@ -107,7 +110,6 @@ def _timestep(lammps: Any) -> float:
 
 def _potential(
     place: Place,
-    path: Path,
     choice: Choice,
     lammps: Any,
     models: dict[Path, Exported],
@@ -121,7 +123,7 @@ def _potential(
     chosen = choice.elements or words[1:]
     if model is None or not chosen:
         what = "model" if model is None else "elements"
-        raise ValueError(f"{path}, line {place.line}: 'pair_style {STYLE}' has no {what}; {USAGE}")
+        raise ValueError(f"'pair_style {STYLE}' has no {what}; {USAGE}")
     if model not in models:
         models[model] = load_exported(model, choice.device, choice.dtype)
     print(f"piwsl: {model} for atom types {' '.join(chosen)}", flush=True)

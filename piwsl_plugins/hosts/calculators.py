@@ -32,10 +32,11 @@ NEQUIP_SUFFIXES = {
     "compiled (AOTInductor)": ".nequip.pt2",
     "compiled (TorchScript)": ".nequip.pth",
 }
-EXPECTED = (
+EXPORTED = (
     "expected NAME.model or NAME_compiled.model of MACE, "
-    "or a checkpoint (.ckpt), package (.nequip.zip) or compiled model (.nequip.pt2) of NequIP"
+    "or a package (.nequip.zip) or compiled model (.nequip.pt2) of NequIP"
 )
+EXPECTED = EXPORTED.replace("a package (", "a checkpoint (.ckpt), package (")
 #: Kind of a file (.json) that names a cheap method and models of the difference from a better one.
 DELTA = "delta model"
 
@@ -83,11 +84,12 @@ def versions(host: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def identify(path: Path) -> ModelFile:
+def identify(path: Path, *, expected: str = EXPECTED) -> ModelFile:
     """Tell whose model a file holds, without its host and without running anything from it.
 
     Args:
         path: File of MACE or NequIP.
+        expected: What errors say is expected.
 
     Raises:
         ValueError: There is no such file, or no model of either host in it; the message says what
@@ -95,15 +97,15 @@ def identify(path: Path) -> ModelFile:
     """
     if not path.is_file():
         what = "is a folder, not a model" if path.is_dir() else "there is no such file"
-        raise ValueError(f"{path}: {what}; {EXPECTED}")
+        raise ValueError(f"{path}: {what}; {expected}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty; {EXPECTED}")
+        raise ValueError(f"{path}: the file is empty; {expected}")
     if path.suffix == ".json":
         from piwsl_plugins.weak.delta_calculator import read_delta
 
         return ModelFile(path, read_delta(path).host, DELTA)
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: this is not a file of PyTorch; {EXPECTED}")
+        raise ValueError(f"{path}: this is not a file of PyTorch; {expected}")
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -117,7 +119,7 @@ def identify(path: Path) -> ModelFile:
         raise ValueError(f"{path}: {style}")
     found = _kind(names, texts)
     if found is None:
-        raise ValueError(f"{path}: {_not_a_model(path, texts)}")
+        raise ValueError(f"{path}: {_not_a_model(path, texts, expected)}")
     host, kind = found
     suffix = NEQUIP_SUFFIXES.get(kind) if host == "NequIP" else None
     if suffix is not None and not path.name.endswith(suffix):
@@ -172,7 +174,7 @@ def _kind(names: list[str], texts: set[str]) -> tuple[str, str] | None:
     return None
 
 
-def _not_a_model(path: Path, texts: set[str]) -> str:
+def _not_a_model(path: Path, texts: set[str], expected: str) -> str:
     if {"model", "optimizer"} <= texts:
         name = path.stem.split("_run-")[0]
         return (
@@ -180,8 +182,8 @@ def _not_a_model(path: Path, texts: set[str]) -> str:
             f"give the file {name}.model that MACE writes into the folder of the run when it ends"
         )
     if "pytorch-lightning_version" in texts:
-        return f"this is a Lightning checkpoint, but not one of NequIP's; {EXPECTED}"
-    return f"the file holds neither a model of MACE nor one of NequIP; {EXPECTED}"
+        return f"this is a Lightning checkpoint, but not one of NequIP's; {expected}"
+    return f"the file holds neither a model of MACE nor one of NequIP; {expected}"
 
 
 def load(model: ModelFile, *, dtype: str | None = None, device: str = "cpu") -> LoadedModel:

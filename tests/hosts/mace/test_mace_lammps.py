@@ -433,7 +433,11 @@ def test_bad_input_is_one_message(
     units = changes.get("units", "metal")
     input_file(path, molecule(), commands, potential=lines, units=units)
     assert lammps(path, None) == 2
-    assert message in say(capsys)
+    said = say(capsys)
+    assert message in said
+    if "LAMMPS: " not in said:  # ours, about the potential
+        where = path.read_text(encoding="utf-8").splitlines().index(lines.splitlines()[1]) + 1
+        assert f"wrong.in, line {where}: " in said
 
 
 def test_the_potential_before_the_box_is_told(
