@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 
+from piwsl_plugins.commands import exit_status_of
 from piwsl_plugins.data import convert_command, inspect_command
-from piwsl_plugins.interruptions import exit_status, terminated_like_interrupted
 
 PROGRAM = "piwsl data"
 DESCRIPTION = """\
@@ -39,13 +38,6 @@ def main(arguments: Sequence[str]) -> int:
     chosen.words = list(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("piwsl_plugins").setLevel(logging.INFO)
-    try:
-        with terminated_like_interrupted():
-            status: int = chosen.run(chosen)
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interruption:
-        print(f"{PROGRAM}: interrupted; nothing was written", file=sys.stderr)
-        return exit_status(interruption)
-    return status
+    return exit_status_of(
+        PROGRAM, lambda: chosen.run(chosen), interrupted="interrupted; nothing was written"
+    )

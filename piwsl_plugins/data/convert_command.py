@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from piwsl_plugins.commands import LAYOUT
 from piwsl_plugins.data.blocks import LABELS
 from piwsl_plugins.data.options import add_data_options, data_settings, use_usual_names
 from piwsl_plugins.data.partition import UNITS
@@ -36,8 +37,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="write a file's frames to extxyz or an ASE database, with selection and splits",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.add_argument("file", type=Path, metavar="FILE", help="what to read")
     made.add_argument(

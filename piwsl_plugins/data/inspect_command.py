@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from piwsl_plugins.commands import LAYOUT
 from piwsl_plugins.data.options import add_data_options, data_settings, use_usual_names
 from piwsl_plugins.data.readers import DataError, Source, open_source
 from piwsl_plugins.data.settings import DataSettings
@@ -31,8 +32,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="say what is in files of frames, and what is wrong with them",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.add_argument("files", nargs="+", type=Path, metavar="FILE", help="what to read")
     made.add_argument(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from piwsl_plugins.commands import LAYOUT, exit_status_of
 
 PROGRAM = "piwsl lammps"
 DESCRIPTION = """\
@@ -35,8 +36,7 @@ def parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.add_argument(
         "-in", "-i", dest="input", type=Path, required=True, metavar="FILE", help="input file"
@@ -104,13 +104,9 @@ def main(arguments: Sequence[str]) -> int:
     choice = Choice(
         model=chosen.model, elements=chosen.types, device=chosen.device, dtype=chosen.dtype
     )
-    try:
-        summary = run(chosen.input, choice, lammps_options(chosen))
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    print(f"piwsl: {summary}")
-    return 0
+
+    def simulate() -> int:
+        print(f"piwsl: {run(chosen.input, choice, lammps_options(chosen))}")
+        return 0
+
+    return exit_status_of(PROGRAM, simulate)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piwsl_plugins.commands import LAYOUT, exit_status_of
+
 if TYPE_CHECKING:
     from piwsl_plugins.evaluation.measure import Stage
 
@@ -35,8 +37,7 @@ def parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.add_argument(
         "models",
@@ -205,18 +206,15 @@ def _told(run: Callable[[Stage], None]) -> int:
     """Run with a progress bar; an error about the input is one message."""
     from piwsl_plugins.evaluation.jobs import EndedElsewhereError
 
-    try:
-        with progress() as stage:
-            run(stage)
-    except EndedElsewhereError:
-        return 2
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    def measure() -> int:
+        try:
+            with progress() as stage:
+                run(stage)
+        except EndedElsewhereError:
+            return 2
+        return 0
+
+    return exit_status_of(PROGRAM, measure)
 
 
 @contextmanager

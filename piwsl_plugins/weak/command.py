@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from piwsl_plugins.interruptions import exit_status, terminated_like_interrupted
+from piwsl_plugins.commands import exit_status_of
 from piwsl_plugins.weak import correct_command, label_command, sample_command, train_command
 
 PROGRAM = "piwsl weak"
@@ -33,13 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         was wrong; 130 or 143 where it was interrupted.
     """
     chosen = parser().parse_args(list(arguments))
-    try:
-        with terminated_like_interrupted():
-            status: int = chosen.run(chosen)
-    except (ValueError, OSError) as error:
-        print(f"{chosen.program}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interruption:
-        print(f"{chosen.program}: interrupted; the same command goes on", file=sys.stderr)
-        return exit_status(interruption)
-    return status
+    return exit_status_of(
+        chosen.program,
+        lambda: chosen.run(chosen),
+        interrupted="interrupted; the same command goes on",
+    )

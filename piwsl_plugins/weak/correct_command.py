@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from piwsl_plugins.commands import LAYOUT
+
 PROGRAM = "piwsl weak correct"
 DESCRIPTION = """\
 Add the mean of models of the difference to the labels of a cheap method, as 'piwsl weak label'
@@ -22,8 +24,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401  argparse's own type is priva
         "correct",
         help="labels of a cheap method plus the mean of models of the difference",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.set_defaults(run=run, program=PROGRAM)
     add = made.add_argument

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piwsl_plugins.commands import LAYOUT
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.units import ENERGY_UNITS, LENGTH_UNITS
 from piwsl_plugins.weak.processes import cores
@@ -43,8 +44,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401  argparse's own type is priva
         help="energies, forces and stress of a cheap method for each frame of a file",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.set_defaults(run=run, program=PROGRAM)
     add = made.add_argument

@@ -42,7 +42,7 @@ def from_mapping(cls: type[_Settings], content: Any, where: str = "") -> _Settin
     values = {}
     for key, value in content.items():
         if key not in hints:
-            raise ValueError(f"{prefix}{unknown_name(str(key), hints)}")
+            raise ValueError(f"{where}{': ' if where else ''}{unknown_name(str(key), hints)}")
         values[key] = _value(hints[key], value, f"{prefix}{key}")
     for field in dataclasses.fields(typing.cast("Any", cls)):
         if _is_required(field) and field.name not in values:

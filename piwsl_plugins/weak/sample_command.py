@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piwsl_plugins.commands import LAYOUT
 from piwsl_plugins.weak.processes import cores
 from piwsl_plugins.weak.sample_options import add_options, settings_of
 
@@ -38,8 +39,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401  argparse's own type is priva
         help="new geometries without labels, by dynamics, displacements and normal modes",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.set_defaults(run=run, program=PROGRAM)
     add = made.add_argument

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from piwsl_plugins.commands import LAYOUT
+
 PROGRAM = "piwsl weak train"
 STAGES = ("data", "label", "delta", "committee", "sample", "weak", "distil", "student", "report")
 DESCRIPTION = """\
@@ -38,8 +40,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401  argparse's own type is priva
         help="from energies to an ordinary model, by a cheap method, a difference and a student",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **LAYOUT,
     )
     made.set_defaults(run=run, program=PROGRAM)
     add = made.add_argument

@@ -54,6 +54,7 @@ def test_dotted_keys_take_the_place_of_the_files(tmp_path: Path) -> None:
         ({"host": "mcae"}, "did you mean 'mace'"),
         ({"hots": "mace"}, "did you mean 'host'"),
         ({"data": {}}, "data.train: this key is needed"),
+        ({"data": {"trian": "a"}}, "data: unknown key 'trian'; did you mean 'train'"),
         ({"data": {"train": "a", "valid_fraction": 2.0}}, "data: valid_fraction must be between"),
         ({"data": {"train": "a", "energy_unit": 3}}, "data.energy_unit: got 3, expected text"),
         ({"committee": {"members": 1}}, "a committee of one does not tell where it is wrong"),
