@@ -36,9 +36,9 @@ def learning_curves(rows: Iterable[Mapping[str, Any]], *, title: str | None = No
         rows: One a trained model and test set: ``host``, ``method``, ``train_size``, ``seed`` and
             the errors ``force_rmse_mev_per_angstrom`` and ``energy_rmse_mev`` (None or empty where
             unknown); perhaps ``test``, each of which has panels of its own, ``budget_s`` (or else
-            ``epochs``), the length of training, of which the longest is drawn for each host, and
-            ``title``, what the legend calls the method. Numbers may be text, as a CSV reader gives
-            them.
+            ``epochs``), the length of training, of which the longest is drawn for each host and
+            size, and ``title``, what the legend calls the method. Numbers may be text, as a CSV
+            reader gives them.
         title: Line above the panels.
 
     Returns:
@@ -109,16 +109,18 @@ def _number(value: object) -> float | None:
 
 
 def _longest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Rows of the longest training of each host."""
+    """Rows of the longest training of each host on each number of frames."""
 
     def length(row: Mapping[str, Any]) -> float:
         return _number(row.get("budget_s")) or _number(row.get("epochs")) or 0.0
 
-    longest: dict[str, float] = {}
+    def place(row: Mapping[str, Any]) -> tuple[str, str]:
+        return str(row["host"]), str(row["train_size"])
+
+    longest: dict[tuple[str, str], float] = {}
     for row in rows:
-        host = str(row["host"])
-        longest[host] = max(longest.get(host, 0.0), length(row))
-    return [row for row in rows if length(row) == longest[str(row["host"])]]
+        longest[place(row)] = max(longest.get(place(row), 0.0), length(row))
+    return [row for row in rows if length(row) == longest[place(row)]]
 
 
 def _refuse_twins(rows: Sequence[Mapping[str, Any]]) -> None:
