@@ -5,7 +5,8 @@
 A trajectory has exploded where the energy is no number, where it runs away at constant energy, or
 where the nearest neighbour of an atom is far outside the range of the data. What is done stays in
 OUTPUT/trajectories.jsonl, and the command goes on from there; models of MACE and of NequIP may
-write into the same folder, one after the other, each in its own environment.
+write into the same folder, one after the other, each in its own environment. Models of one
+training with several seeds, plain#1=a.model plain#2=b.model, are one line of table and figure.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import ase.io
 import numpy as np
-from stability_figures import draw
+from stability_figures import draw, table
 
 from piwsl_plugins.deploy.run import load_exported
 from piwsl_plugins.evaluation.dynamics import constant_energy, heat_bath, neighbour_ranges
@@ -122,7 +123,12 @@ def run(task: Task, frames: Sequence[ase.Atoms], calculator: Any) -> dict[str, A
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    made.add_argument("models", nargs="+", metavar="NAME=FILE", help="exported models")
+    made.add_argument(
+        "models",
+        nargs="+",
+        metavar="NAME=FILE",
+        help="exported models; NAME#1, NAME#2, ... are one",
+    )
     made.add_argument("--data", type=Path, required=True, help="reference structures; ASE reads it")
     made.add_argument("--output", type=Path, required=True, help="folder of the results")
     made.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 600.0, 1000.0])
@@ -166,9 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"seed {task.seed}: {record['time']:.2f} ps, {ended}",
             flush=True,
         )
+    records = latest(records, digest(chosen.data))
     figure = chosen.output / "stability.png"
-    draw(latest(records, digest(chosen.data))).savefig(figure, dpi=150)
-    print(figure)
+    draw(records).savefig(figure, dpi=150)
+    print(*table(records), figure, sep="\n")
     return 0
 
 

@@ -1,8 +1,9 @@
-"""How many trajectories last how long, one line a model."""
+"""How many trajectories last how long, one line a model or the models of one name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,37 @@ def survival(records: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats]:
     return np.array([0.0, *ended, longest]), np.array([*left, left[-1]])
 
 
+def name_of(record: Mapping[str, Any]) -> str:
+    """Name of the model, without the number of its training, as in ``plain#1``."""
+    return str(record["model"]).partition("#")[0]
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows of a table in Markdown: how many trajectories end, and the median time, ps.
+
+    Args:
+        records: As of ``trajectories.jsonl``.
+    """
+    yield "| model | ensemble | temperature (K) | ran to the end | median time (ps) |"
+    yield "| --- | --- | --- | --- | --- |"
+    places = dict.fromkeys((r["ensemble"], r["temperature"]) for r in records)
+    for ensemble, temperature in sorted(places):
+        for name in dict.fromkeys(name_of(record) for record in records):
+            own = [
+                record
+                for record in records
+                if (name_of(record), record["ensemble"], record["temperature"])
+                == (name, ensemble, temperature)
+            ]
+            if own:
+                ended = sum(record["reason"] is None for record in own)
+                time = median(record["time"] for record in own)
+                yield (
+                    f"| {name} | {ensemble.upper()} | {temperature:.0f} "
+                    f"| {ended} of {len(own)} | {time:.2f} |"
+                )
+
+
 def draw(records: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw a panel for each ensemble and temperature.
 
@@ -39,7 +71,7 @@ def draw(records: Sequence[Mapping[str, Any]]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    models = list(dict.fromkeys(record["model"] for record in records))
+    models = list(dict.fromkeys(name_of(record) for record in records))
     ensembles = sorted({record["ensemble"] for record in records})
     temperatures = sorted({record["temperature"] for record in records})
     size = (3.0 * len(temperatures) + 0.8, 2.4 * len(ensembles) + 0.9)
@@ -61,13 +93,14 @@ def draw(records: Sequence[Mapping[str, Any]]) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("time (ps)")
     lines, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=len(models), frameon=False)
+    columns = min(len(models), 2 * len(temperatures) + 1)
+    figure.legend(lines, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
 def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], models: Sequence[str]) -> None:
     for number, model in enumerate(models):
-        own = [record for record in records if record["model"] == model]
+        own = [record for record in records if name_of(record) == model]
         if own:
             times, share = survival(own)
             # lines that lie on each other must all be seen

@@ -14,7 +14,7 @@ from ase.build import molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
-from stability_figures import draw, survival
+from stability_figures import draw, survival, table
 
 from piwsl_plugins.hosts.calculators import LoadedModel
 
@@ -61,7 +61,9 @@ def test_every_model_runs_in_every_condition_and_the_bad_one_explodes(
         else:
             assert (record["time"], record["reason"]) == (0.02, None)
     assert (tmp_path / "md" / "stability.png").stat().st_size > 10_000
-    assert "16/16" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "16/16" in said
+    assert "| good | NVE | 300 | 2 of 2 | 0.02 |" in said
     # the last line is cut off, and one seed more is asked for
     path = tmp_path / "md" / "trajectories.jsonl"
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
@@ -95,6 +97,19 @@ def test_the_figure_has_a_panel_for_each_condition_and_a_line_for_each_model() -
     figure = draw(found)
     assert [axes.get_title() for axes in figure.axes] == ["NVE, 300 K", "NVT, 300 K"]
     assert all(len(axes.lines) == 2 for axes in figure.axes)
+
+
+def test_trainings_of_one_name_are_one_line_and_one_row() -> None:
+    ends = {"plain#1": (1.0, "x"), "plain#2": (3.0, "x"), "piwsl#1": (5.0, None)}
+    found = [
+        {"model": model, "ensemble": "nve", "temperature": 300.0, "time": time, "reason": reason}
+        for model, (time, reason) in ends.items()
+    ]
+    assert [line.get_label() for line in draw(found).axes[0].lines] == ["plain", "piwsl"]
+    assert list(table(found))[2:] == [
+        "| plain | NVE | 300 | 0 of 2 | 2.00 |",
+        "| piwsl | NVE | 300 | 1 of 1 | 5.00 |",
+    ]
 
 
 def test_a_model_that_was_trained_again_replaces_its_records() -> None:
