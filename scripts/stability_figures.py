@@ -93,7 +93,8 @@ def draw(records: Sequence[Mapping[str, Any]]) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("time (ps)")
     lines, labels = grid[0][0].get_legend_handles_labels()
-    columns = min(len(models), 2 * len(temperatures) + 1)
+    rows = -(-len(models) // (2 * len(temperatures) + 1))
+    columns = -(-len(models) // rows)  # of even length
     figure.legend(lines, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
