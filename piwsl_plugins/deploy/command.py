@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: Words after ``piwsl lammps``.
 
     Returns:
-        Exit status: 0, or 2 after a message about what was wrong.
+        Exit status: 0; 2 after a message about what was wrong; 130 or 143 where it was interrupted.
     """
     chosen = parser().parse_args(arguments)
     # late, for --help must not wait for torch

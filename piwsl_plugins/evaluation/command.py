@@ -168,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: Words after ``piwsl evaluate``.
 
     Returns:
-        Exit status: 0, or 2 after a message about what was wrong.
+        Exit status: 0; 2 after a message about what was wrong; 130 or 143 where it was interrupted.
     """
     # Late, for --help must not wait for torch.
     if list(arguments[:1]) == ["--job"]:  # this process works for another one of this command
