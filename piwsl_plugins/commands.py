@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
-
-from piwsl_plugins.interruptions import exit_status, terminated_like_interrupted
 
 LAYOUT: dict[str, Any] = {
     "formatter_class": argparse.RawDescriptionHelpFormatter,
@@ -31,11 +32,26 @@ def exit_status_of(
         was interrupted.
     """
     try:
-        with terminated_like_interrupted():
+        with _terminated_like_interrupted():
             return run()
     except (ValueError, OSError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
         print(f"{program}: {interrupted}", file=sys.stderr)
-        return exit_status(interruption)
+        number = interruption.args[0] if interruption.args else signal.SIGINT
+        return 128 + int(number)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, end what goes inside as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -45,22 +45,17 @@ def table(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """
     yield "| model | ensemble | temperature (K) | ran to the end | median time (ps) |"
     yield "| --- | --- | --- | --- | --- |"
-    places = dict.fromkeys((r["ensemble"], r["temperature"]) for r in records)
-    for ensemble, temperature in sorted(places):
-        for name in dict.fromkeys(name_of(record) for record in records):
-            own = [
-                record
-                for record in records
-                if (name_of(record), record["ensemble"], record["temperature"])
-                == (name, ensemble, temperature)
-            ]
-            if own:
-                ended = sum(record["reason"] is None for record in own)
-                time = median(record["time"] for record in own)
-                yield (
-                    f"| {name} | {ensemble.upper()} | {temperature:.0f} "
-                    f"| {ended} of {len(own)} | {time:.2f} |"
-                )
+    rows: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        place = (record["ensemble"], record["temperature"], name_of(record))
+        rows.setdefault(place, []).append(record)
+    for (ensemble, temperature, name), own in sorted(rows.items(), key=lambda row: row[0][:2]):
+        ended = sum(record["reason"] is None for record in own)
+        time = median(record["time"] for record in own)
+        yield (
+            f"| {name} | {ensemble.upper()} | {temperature:.0f} "
+            f"| {ended} of {len(own)} | {time:.2f} |"
+        )
 
 
 def draw(records: Sequence[Mapping[str, Any]]) -> Figure:

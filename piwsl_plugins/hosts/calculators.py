@@ -32,11 +32,11 @@ NEQUIP_SUFFIXES = {
     "compiled (AOTInductor)": ".nequip.pt2",
     "compiled (TorchScript)": ".nequip.pth",
 }
-EXPORTED = (
+_EXPECTED = (
     "expected NAME.model or NAME_compiled.model of MACE, "
-    "or a package (.nequip.zip) or compiled model (.nequip.pt2) of NequIP"
+    "or a {}package (.nequip.zip) or compiled model (.nequip.pt2) of NequIP"
 )
-EXPECTED = EXPORTED.replace("a package (", "a checkpoint (.ckpt), package (")
+EXPECTED, EXPORTED = _EXPECTED.format("checkpoint (.ckpt), "), _EXPECTED.format("")
 #: Kind of a file (.json) that names a cheap method and models of the difference from a better one.
 DELTA = "delta model"
 

@@ -38,11 +38,11 @@ def from_mapping(cls: type[_Settings], content: Any, where: str = "") -> _Settin
     if not isinstance(content, Mapping):
         raise ValueError(f"{where or 'the file'}: expected keys and values, got {content!r}")
     hints = typing.get_type_hints(cls)
-    prefix = f"{where}." if where else ""
+    prefix, block = (f"{where}.", f"{where}: ") if where else ("", "")
     values = {}
     for key, value in content.items():
         if key not in hints:
-            raise ValueError(f"{where}{': ' if where else ''}{unknown_name(str(key), hints)}")
+            raise ValueError(f"{block}{unknown_name(str(key), hints)}")
         values[key] = _value(hints[key], value, f"{prefix}{key}")
     for field in dataclasses.fields(typing.cast("Any", cls)):
         if _is_required(field) and field.name not in values:
@@ -50,7 +50,7 @@ def from_mapping(cls: type[_Settings], content: Any, where: str = "") -> _Settin
     try:
         return cls(**values)
     except ValueError as error:
-        raise ValueError(str(error) if not where else f"{where}: {error}") from error
+        raise ValueError(f"{block}{error}") from error
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

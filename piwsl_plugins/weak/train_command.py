@@ -90,10 +90,7 @@ def run(chosen: argparse.Namespace) -> int:
     workspace = open_workspace(settings, chosen.config, words)
     try:
         Pipeline(workspace, Console()).run(chosen.until)
-    except StageFailedError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
-    except RunFailedError as error:
+    except (StageFailedError, RunFailedError) as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -420,7 +420,12 @@ WRONG = {
         "must stand in the input file itself, not in 'if' or 'include'",
     ),
 }
-WRONG_IN_ITS_LINE = tuple(WRONG)[:2]
+WRONG_IN_ITS_LINE = (
+    "an element that the model does not know",
+    "a map of the wrong length",
+    "units of lj",
+    "units of si",
+)
 
 
 @pytest.mark.parametrize("name", WRONG)
