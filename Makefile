@@ -35,19 +35,22 @@ types: $(CORE_MADE)  ## mypy, strict
 	$(CORE)/bin/mypy
 
 test-core: $(CORE_MADE)  ## tests that need no host, in an environment without one
-	$(ONE_THREAD) $(CORE)/bin/python -m pytest -n 2 --ignore=tests/hosts --ignore=tests/cli \
+	$(ONE_THREAD) $(CORE)/bin/python -m pytest $(BY_FILE) --ignore=tests/hosts --ignore=tests/cli \
 	  --ignore=tests/cli_nequip --cov --cov-report= $(PYTEST_ARGS)
 
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest $(BY_FILE) \
-	  tests/cli tests/scripts tests/deploy/test_mliap_unified.py tests/hosts/mace \
+	  tests/cli tests/scripts/test_accuracy.py tests/scripts/test_demo.py \
+	  tests/scripts/test_small_benchmarks.py tests/test_models.py tests/teacher/test_train.py \
+	  tests/lammps tests/hosts/mace \
 	  --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest $(BY_FILE) \
-	  tests/scripts/test_demo_for_real.py tests/scripts/test_benchmark_for_real.py \
-	  tests/cli_nequip tests/scripts/test_benchmark_overhead.py tests/scripts/test_nequip_runs.py \
-	  tests/hosts/nequip --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+	  tests/cli_nequip tests/scripts/test_accuracy.py tests/scripts/test_demo.py \
+	  tests/scripts/test_small_benchmarks.py tests/test_models.py \
+	  tests/hosts/nequip \
+	  --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
 format: $(CORE_MADE)  ## let ruff mend what it can
 	$(CORE)/bin/ruff check --fix .
@@ -61,7 +64,7 @@ $(CORE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 	@touch $@
 
 $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,mace,weak,lammps
+	@scripts/make_env.sh $(PYTHON) $(MACE) dev,evaluation,data,mace,weak,lammps
 	@# For the export to ML-IAP alone. Where MACE can import it, it trains another model (fewer paths),
 	@# so it stands apart; the tests of that export name the folder.
 	@$(MACE)/bin/python -m pip install --disable-pip-version-check -q --upgrade --no-deps \
@@ -69,5 +72,5 @@ $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 	@touch $@
 
 $(NEQUIP_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(NEQUIP) dev,evaluation,nequip-test,weak,lammps
+	@scripts/make_env.sh $(PYTHON) $(NEQUIP) dev,evaluation,data,nequip-test,weak,lammps
 	@touch $@

@@ -1,96 +1,95 @@
-"""The ``piwsl`` command."""
+"""The ``piwsl`` command: one table of subcommands, and how each of them ends."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from piwsl_plugins import __version__
 
+COMMANDS = {
+    "inspect": ("data.inspect", "what is in a file of energies and geometries, and what is wrong"),
+    "convert": ("data.convert", "write such a file as extxyz or an ASE database, with splits"),
+    "label": ("teacher.label", "labels of a cheap method, such as GFN2-xTB, beside the energies"),
+    "sample": ("teacher.sampling", "new geometries by dynamics, normal modes or random moves"),
+    "train": ("teacher.train", "from energies to an ordinary model by way of a teacher"),
+    "evaluate": ("evaluation.command", "measure trained models side by side, and write a report"),
+    "lammps": ("lammps.command", "run a LAMMPS input file with an exported model as potential"),
+    "config": ("templates.command", "copy a commented configuration of a host"),
+    "mace-train": ("hosts.mace.command", "mace_run_train where Python reads no .pth files"),
+}
+"""Name, module below ``piwsl_plugins`` and one line of help of each command.
 
-def _mace_train(arguments: list[str]) -> int:
-    """Run MACE's own training command with the PIWSL losses registered by hand."""
-    try:
-        import torch  # noqa: F401  the hooks must be in place before MACE, and after torch
-
-        from piwsl_plugins.hosts.mace.seams import install
-
-        install()
-        from mace.cli.run_train import main as run_train
-    except ModuleNotFoundError as error:
-        print(
-            f"piwsl mace-train: error: {error.name} is not installed; "
-            "pip install 'piwsl-plugins[mace]'",
-            file=sys.stderr,
-        )
-        return 2
-    sys.argv = ["mace_run_train", *arguments]
-    run_train()
-    return 0
+Such a module has a docstring (the command's description), ``add_options(parser)`` and
+``run(options) -> int``; it is imported only when its command was named.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: arguments without the program's name; default, those of the process.
+    """Run a command; what is wrong with its input is one message on stderr, as is an interruption.
 
     Returns:
-        Exit status.
+        Exit status: that of the command; 2 after a ``ValueError`` or ``OSError``; 130 or 143 where
+        it was interrupted by Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["mace-train"]:  # everything after it is MACE's, --help included
-        return _mace_train(arguments[1:])
-    if arguments[:1] == ["data"]:
-        from piwsl_plugins.data.command import main as data
+    name = arguments[0] if arguments else ""
+    if name not in COMMANDS:
+        parser = _overview()
+        if name and not name.startswith("-"):
+            from piwsl_plugins.fields import unknown_name  # pydantic takes its time to import
 
-        return data(arguments[1:])
-    if arguments[:1] == ["evaluate"]:
-        from piwsl_plugins.evaluation.command import main as evaluate
+            parser.error(unknown_name(name, COMMANDS, "command"))
+        parser.parse_args(arguments)
+        return 0
+    module = importlib.import_module(f"piwsl_plugins.{COMMANDS[name][0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"piwsl {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if name == "mace-train":  # what follows is MACE's: options, --help, errors and interruptions
+        return int(module.run(argparse.Namespace(arguments=arguments[1:])))
+    module.add_options(parser)
+    options = parser.parse_args(arguments[1:])
+    try:
+        with _terminated_like_interrupted():
+            return int(module.run(options))
+    except (ValueError, OSError) as error:
+        print(f"piwsl {name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        print(f"piwsl {name}: interrupted; rerun to resume", file=sys.stderr)
+        return 128 + int(interruption.args[0] if interruption.args else signal.SIGINT)
 
-        return evaluate(arguments[1:])
-    if arguments[:1] == ["lammps"]:
-        from piwsl_plugins.deploy.command import main as lammps
 
-        return lammps(arguments[1:])
-    if arguments[:1] == ["weak"]:
-        from piwsl_plugins.weak.command import main as weak
-
-        return weak(arguments[1:])
-    parser = argparse.ArgumentParser(prog="piwsl", description=__doc__)
+def _overview() -> argparse.ArgumentParser:
+    """The parser of ``piwsl`` alone: its help, its version, and names that do not exist."""
+    parser = argparse.ArgumentParser(
+        prog="piwsl", description="Train MACE, NequIP and Allegro from energies alone."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    commands.add_parser(
-        "data",
-        help="what is in a file of energies and geometries, and its conversion, with splits; "
-        "'piwsl data --help' lists what there is",
-        add_help=False,
-    )
-    commands.add_parser(
-        "evaluate",
-        help="measure trained models of MACE and NequIP side by side, and write a report; "
-        "'piwsl evaluate --help' explains every option",
-        add_help=False,
-    )
-    commands.add_parser(
-        "lammps",
-        help="run a LAMMPS input file with an exported model as potential, without compiling; "
-        "'piwsl lammps --help' explains every option",
-        add_help=False,
-    )
-    commands.add_parser(
-        "mace-train",
-        help="mace_run_train with the PIWSL losses, also where "
-        "TORCH_DEVICE_BACKEND_AUTOLOAD=0 switches entry points of torch off; "
-        "'piwsl mace-train --help' explains every flag",
-        add_help=False,
-    )
-    commands.add_parser(
-        "weak",
-        help="labels of a cheap method, such as GFN2-xTB, beside the energies of a better one; "
-        "'piwsl weak --help' lists what there is",
-        add_help=False,
-    )
-    parser.parse_args(arguments)
-    return 0
+    for name, (_, meaning) in COMMANDS.items():
+        commands.add_parser(name, help=meaning, add_help=False)
+    return parser
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, end what goes inside as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -10,29 +10,38 @@ written over without ``--force``.
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from demo_report import FIGURE, METRICS, evaluate, table
-from evaluate_model import HOSTS
-from nequip_runs import data_file, plain_config
 from rich.console import Console
+from rich.table import Table
 
-from piwsl_plugins.training.display import train
-from piwsl_plugins.training.mace_runs import MaceRun
-from piwsl_plugins.training.nequip_runs import NequipRun, write_config
-from piwsl_plugins.training.runs import Run, RunFailedError
+sys.path.insert(0, str(Path(__file__).resolve().with_name("benchmarks")))
+
+from host_configs import plain_nequip, read_config
+from host_runs import PROGRAMS, Run, host_run, run_all
+
+from piwsl_plugins import datasets
+
+if TYPE_CHECKING:
+    from piwsl_plugins.evaluation.measure import Measured
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Beside the runs, what they are made of; --force removes no folder without it.
-SETTINGS = "settings.json"
+HOSTS = {"mace": "MACE", "nequip": "NequIP"}
+SETTINGS, METRICS, FIGURE = "settings.json", "metrics.json", "force_parity.png"
+"""In the folder of a result: what the runs are made of (--force removes no folder without it),
+and what came out."""
+TEST_FILE = datasets.path("formaldehyde_ccsdt_cbs/test.xyz")
 
 console = Console(highlight=False)
 
@@ -43,123 +52,51 @@ def say(text: str) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        arguments: Its words without the program; None for the real ones.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--hosts",
-        nargs="+",
-        choices=[host.lower() for host in HOSTS],
-        default=[host.lower() for host in HOSTS],
-        help="which to train (default: both)",
-    )
-    for host in HOSTS:
-        name = host.lower()
-        parser.add_argument(
-            f"--{name}-config",
+    add = parser.add_argument
+    add("--hosts", nargs="+", choices=list(HOSTS), default=list(HOSTS), help="(default: both)")
+    for host, name in HOSTS.items():
+        add(
+            f"--{host}-environment",
             type=Path,
-            default=ROOT / "configs" / f"piwsl_{name}.yaml",
-            help=f"{host} config with a PIWSL loss (default: configs/piwsl_{name}.yaml)",
+            default=ROOT / ".venv" / host,
+            help=f"environment that has {name} and this package (default: .venv/{host})",
         )
-        parser.add_argument(
-            f"--{name}-environment",
-            type=Path,
-            default=ROOT / ".venv" / name,
-            help=f"environment that has {host} and this package (default: .venv/{name})",
-        )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=ROOT / "results" / "demo",
-        help="folder for models, table and figure (default: results/demo)",
-    )
-    parser.add_argument("--epochs", type=int, help="epochs of all runs (default: the configs')")
-    parser.add_argument("--seed", type=int, help="seed of all runs (default: the configs')")
-    parser.add_argument("--force", action="store_true", help="remove an earlier result first")
+    place = ROOT / "results" / "demo"
+    add("--output", type=Path, default=place, help="folder (default: results/demo)")
+    add("--epochs", type=int, help="epochs of all runs (default: the configs')")
+    add("--seed", type=int, help="seed of all runs (default: the configs')")
+    add("--force", action="store_true", help="remove an earlier result first")
     chosen = parser.parse_args(arguments)
     if chosen.epochs is not None and chosen.epochs < 1:
         parser.error(f"--epochs must be at least 1, got {chosen.epochs}")
     return chosen
 
 
-def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the runs are made of: the configs, and what the command line changes in them.
-
-    Args:
-        arguments: The command line.
-
-    Returns:
-        For each host, by its name: the config's file and content, the changes, the number of
-        epochs, the test file, and the names of its labels.
-
-    Raises:
-        ValueError: There is no such config, it lacks a key that the comparison needs, its test
-            file is missing, or the hosts' test files differ.
-    """
-    readers = {"MACE": _mace_settings, "NequIP": _nequip_settings}
-    settings = {}
-    for host in HOSTS:
-        if host.lower() not in arguments.hosts:
-            continue
-        path: Path = getattr(arguments, f"{host.lower()}_config")
-        if not path.is_file():
-            raise ValueError(f"there is no config {path}")
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        try:
-            found = readers[host](config, arguments)
-        except KeyError as error:
-            raise ValueError(f"{path} has no {error}") from error
-        if not Path(found["test_file"]).is_file():
-            raise ValueError(f"{path}: there is no test file {found['test_file']}")
-        settings[host] = {"config_file": short(path), "config": config, **found}
-    if len({found["test_file"] for found in settings.values()}) > 1:
-        names = ", ".join(f"{host}: {found['test_file']}" for host, found in settings.items())
-        raise ValueError(f"the configs have different test files ({names}): no comparison")
-    return settings
+def read_settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What the runs are made of, by host: config, what the command line changes, and epochs."""
+    found = {}
+    for host in chosen.hosts:
+        config = read_config(ROOT / "configs" / f"piwsl_{host}.yaml")
+        names = {"max_num_epochs": chosen.epochs, "seed": chosen.seed}
+        epochs = chosen.epochs or config.get("max_num_epochs")
+        if host == "nequip":
+            names = {"trainer.max_epochs": chosen.epochs, "data.seed": chosen.seed}
+            names["training_module.model.seed"] = chosen.seed
+            epochs = chosen.epochs or config["trainer"]["max_epochs"]
+        changes = {name: value for name, value in names.items() if value is not None}
+        found[host] = {"config": config, "changes": changes, "epochs": epochs}
+    return found
 
 
-def _mace_settings(config: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    wanted = {"max_num_epochs": arguments.epochs, "seed": arguments.seed}
-    return {
-        "changes": {
-            key: value for key, value in wanted.items() if value not in (None, config.get(key))
-        },
-        "loss": config["loss"],
-        "epochs": arguments.epochs or config["max_num_epochs"],
-        "test_file": str((ROOT / config["test_file"]).resolve()),
-        "energy_key": config.get("energy_key", "REF_energy"),
-        "forces_key": config.get("forces_key", "REF_forces"),
-    }
-
-
-def _nequip_settings(config: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    data, module = config["data"], config["training_module"]
-    wanted = {
-        "trainer.max_epochs": (arguments.epochs, config["trainer"]["max_epochs"]),
-        "data.seed": (arguments.seed, data["seed"]),
-        "training_module.model.seed": (arguments.seed, module["model"]["seed"]),
-    }
-    labels = {ours: theirs for theirs, ours in (data.get("key_mapping") or {}).items()}
-    return {
-        "changes": {key: new for key, (new, old) in wanted.items() if new not in (None, old)},
-        "loss": module["loss"]["_target_"],
-        "epochs": arguments.epochs or config["trainer"]["max_epochs"],
-        "test_file": str(data_file(data["test_file_path"], ROOT).resolve()),
-        "energy_key": labels.get("total_energy", "energy"),
-        "forces_key": labels.get("forces", "forces"),
-    }
-
-
-def choose_folder(output: Path, settings: dict[str, Any], *, force: bool) -> Path:
+def choose_folder(output: Path, settings: Mapping[str, Any], *, force: bool) -> Path:
     """Where the runs go: the folder of an equal result, or one that does not exist yet.
 
     Args:
-        output: The folder asked for; ``output-2``, ``output-3``, ... are tried after it.
-        settings: What the runs are made of.
-        force: Remove ``output`` first, if this script made it.
+        output: the folder asked for; ``output-2``, ``output-3``, ... are tried after it.
+        settings: what the runs are made of.
+        force: remove ``output`` first, if this script made it.
 
     Raises:
         ValueError: ``output`` should be removed, but something else lies there.
@@ -168,141 +105,180 @@ def choose_folder(output: Path, settings: dict[str, Any], *, force: bool) -> Pat
         if not (output / SETTINGS).is_file():
             raise ValueError(f"{output} was not made by this script; remove it by hand")
         shutil.rmtree(output)
-    candidate, number = output, 1
-    while candidate.exists():
-        finished = (candidate / METRICS).is_file() and (candidate / FIGURE).is_file()
-        if finished and _read(candidate / SETTINGS) == settings:
-            return candidate
+    for number in itertools.count(1):
+        folder = output if number == 1 else output.with_name(f"{output.name}-{number}")
+        finished = (folder / METRICS).is_file()
+        if not folder.exists() or (
+            finished and json.loads((folder / SETTINGS).read_text("utf-8")) == settings
+        ):
+            break
         what = "a result from other settings" if finished else "a run that did not finish"
-        say(f"{short(candidate)} holds {what}; it stays as it is.")
-        number += 1
-        candidate = output.with_name(f"{output.name}-{number}")
-    return candidate
+        say(f"{short(folder)} holds {what}; it stays as it is.")
+    return folder
 
 
-def make_runs(settings: dict[str, Any], folder: Path, environments: dict[str, Path]) -> list[Run]:
+def make_runs(settings: Mapping[str, Any], folder: Path, chosen: argparse.Namespace) -> list[Run]:
     """Two runs of each host, which differ by their names and the loss.
 
     NequIP's plain run has a config of its own, which is written into ``folder``.
 
     Args:
-        settings: What the runs are made of.
-        folder: Where they go.
-        environments: Each host's environment, by the host's name.
+        settings: what the runs are made of.
+        folder: where they go.
+        chosen: the command line, with each host's environment.
+
+    Raises:
+        FileNotFoundError: an environment lacks its host.
     """
-    runs: list[Run] = []
-    for host, found in settings.items():
-        kind, plain = (MaceRun, _mace_plain) if host == "MACE" else (NequipRun, _nequip_plain)
-        start = ["--config"] if host == "MACE" else []
-        changes = _options(host, found["changes"])
-        for label, arguments, name in (
-            (host, plain(found, folder), "plain"),
-            (f"{host} + PIWSL", [found["config_file"]], "piwsl"),
-        ):
-            runs.append(
-                kind(
-                    label=label,
-                    arguments=[*start, arguments[0], *changes, *arguments[1:]],
-                    folder=Path(short(folder / f"{host.lower()}-{name}")),
-                    root=ROOT,
-                    epochs=found["epochs"],
-                    programs=environments[host] / "bin",
-                )
+    runs = []
+    for host, own in settings.items():
+        programs = getattr(chosen, f"{host}_environment").absolute() / "bin"
+        if not (programs / PROGRAMS[host]).exists():
+            raise FileNotFoundError(
+                f"{short(programs / PROGRAMS[host])} does not exist, so that {HOSTS[host]} cannot "
+                f"be trained. `make demo` makes its environment; another one is named by "
+                f"--{host}-environment, and --hosts leaves a host out"
             )
+        config, changes = f"configs/piwsl_{host}.yaml", own["changes"].items()
+        if host == "mace":
+            words = ["--config", config, *(w for k, v in changes for w in (f"--{k}", str(v)))]
+            plain = [*words, "--loss", own["config"].get("piwsl_base_loss", "weighted")]
+        else:
+            file = folder / "nequip-plain.yaml"
+            text = yaml.safe_dump(plain_nequip(own["config"]), sort_keys=False, width=100)
+            comment = f"# {config} without PIWSL: NequIP's own module, data module and loss\n"
+            file.write_text(comment + text, encoding="utf-8")
+            words = [config, *(f"{key}={value}" for key, value in changes)]
+            plain = [short(file), *words[1:]]
+        for label, arguments, name in (
+            (HOSTS[host], plain, "plain"),
+            (f"{HOSTS[host]} + PIWSL", words, "piwsl"),
+        ):
+            place = folder / f"{host}-{name}"
+            how = {"root": ROOT, "programs": programs, "epochs": own["epochs"]}
+            runs.append(host_run(host, label, arguments, place, **how))
     return runs
 
 
-def _options(host: str, changes: dict[str, Any]) -> list[str]:
-    if host == "NequIP":
-        return [f"{key}={value}" for key, value in changes.items()]
-    return [word for key, value in changes.items() for word in (f"--{key}", str(value))]
-
-
-def _mace_plain(found: dict[str, Any], folder: Path) -> list[str]:
-    return [found["config_file"], "--loss", found["config"].get("piwsl_base_loss", "weighted")]
-
-
-def _nequip_plain(found: dict[str, Any], folder: Path) -> list[str]:
-    path = folder / "nequip-plain.yaml"
-    comment = f"{found['config_file']} without PIWSL: NequIP's own module, data module and loss"
-    write_config(plain_config(found["config"]), path, comment)
-    return [short(path)]
-
-
 def train_and_judge(
-    settings: dict[str, Any], folder: Path, environments: dict[str, Path]
+    settings: Mapping[str, Any], folder: Path, chosen: argparse.Namespace
 ) -> dict[str, Any]:
     """Do the whole work in a new folder.
-
-    Args:
-        settings: What the runs are made of.
-        folder: Where everything goes; does not exist yet.
-        environments: Each host's environment, by the host's name.
 
     Returns:
         The numbers as they stand in metrics.json.
 
     Raises:
-        FileNotFoundError: An environment lacks its host; nothing was trained.
-        RunFailedError: A training failed.
+        FileNotFoundError: an environment lacks its host; nothing was trained.
+        ValueError: a training failed, or a model could not be evaluated.
     """
-    for host in settings:
-        _check(host, environments[host])
     folder.mkdir(parents=True)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    runs = make_runs(settings, folder, environments)
+    runs = make_runs(settings, folder, chosen)
     say(f"Training {len(runs)} models from energies alone, two at a time; some minutes:")
     for run in runs:
         say(f"  {shlex.join(run.command)}")
-    train(runs, console)
-    return evaluate(runs, settings, folder)
+
+    def ended(run: Run) -> None:
+        if run.failed:
+            raise ValueError(run.failed)
+
+    run_all(runs, 2, say, ended)
+    measured = judge(runs, chosen)
+    models = {}
+    for run in runs:
+        (found,) = measured[run.label].numbers["test_sets"].values()
+        models[run.label] = {
+            "command": shlex.join(run.command),
+            "epochs": run.epochs,
+            "wall_clock_s": round(run.seconds, 1),
+            **{key: found[key] for key in ("energy_mev", "force_mev_per_angstrom", "force_slope")},
+        }
+    metrics = {
+        "made": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "test_frames": models[runs[0].label]["energy_mev"]["n"],
+        "models": models,
+    }
+    draw(measured, folder / FIGURE)
+    (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    return metrics
 
 
-def _check(host: str, environment: Path) -> None:
-    program = environment / "bin" / (MaceRun if host == "MACE" else NequipRun).program
-    if not program.exists():
-        raise FileNotFoundError(
-            f"{short(program)} does not exist, so that {host} cannot be trained. `make demo` makes "
-            f"its environment; another one is named by --{host.lower()}-environment, and "
-            "--hosts leaves a host out"
-        )
+def judge(runs: Sequence[Run], chosen: argparse.Namespace) -> dict[str, Measured]:
+    """What the trained models predict of the test frames, each in its host's environment."""
+    # late, because it brings torch: seconds that nobody needs to see an earlier result again
+    from piwsl_plugins.data.settings import DataSettings
+    from piwsl_plugins.evaluation.measure import EvaluateSettings, Job, measure_elsewhere
+
+    job = Job(
+        data={"test": TEST_FILE},
+        labels=DataSettings(energy="REF_energy", forces="REF_forces"),
+        settings=EvaluateSettings(probes=0, nve_steps=0),
+    )
+    measured: dict[str, Measured] = {}
+    for host in chosen.hosts:
+        python = str(getattr(chosen, f"{host}_environment").absolute() / "bin" / "python")
+        models = {run.label: run.model for run in runs if run.command[0] == PROGRAMS[host]}
+        measured |= measure_elsewhere(python, HOSTS[host], job, models)
+    return measured
+
+
+def draw(measured: Mapping[str, Measured], path: Path) -> None:
+    """Draw predicted against reference forces of all models."""
+    from piwsl_plugins.evaluation.figures import parity
+
+    clouds = {name: one.arrays["set0_forces"] for name, one in measured.items()}
+    slopes = {n: one.numbers["test_sets"]["test"]["force_slope"] for n, one in measured.items()}
+    slopes = {name: slope["slope"] for name, slope in slopes.items() if slope}
+    parity(clouds, "force (eV/Å)", list(clouds), slopes).savefig(path, dpi=150)
+
+
+def table(metrics: Mapping[str, Any]) -> Table:
+    """The comparison as people read it: one column a model; four of them fit in 80 characters."""
+    result = Table(
+        title=f"{metrics['test_frames']} test frames that no training has seen",
+        caption="force slope: predicted against reference forces; 1 is right, below is too soft",
+    )
+    result.add_column("", no_wrap=True)
+    models = metrics["models"]
+    for label in models:
+        result.add_column(label, justify="right")
+    for name, digits, *keys in (
+        ("energy RMSE (meV)", 1, "energy_mev", "rmse"),
+        ("force RMSE (meV/Å)", 1, "force_mev_per_angstrom", "rmse"),
+        ("force slope", 3, "force_slope", "slope"),
+        ("wall-clock (s)", 0, "wall_clock_s"),
+        ("epochs", 0, "epochs"),
+    ):
+        values = (functools.reduce(dict.__getitem__, keys, model) for model in models.values())
+        result.add_row(name, *(f"{value:.{digits}f}" for value in values))
+    return result
 
 
 def short(path: Path) -> str:
     """A path as people read it: relative to the repository where it lies inside."""
-    path = path.resolve()
+    path = path.absolute()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo.
-
-    Args:
-        arguments: Words of the command line; None for the real ones.
 
     Returns:
         0 where all went well, 1 after an error, 130 when stopped by hand.
     """
     chosen = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings end with us
-    environments = {host: getattr(chosen, f"{host.lower()}_environment") for host in HOSTS}
     try:
         settings = read_settings(chosen)
-        folder = choose_folder(chosen.output, settings, force=chosen.force)
-        metrics = _read(folder / METRICS)
-        if metrics is None:
-            metrics = train_and_judge(settings, folder, environments)
-        else:
+        folder = choose_folder(chosen.output.absolute(), settings, force=chosen.force)
+        if folder.exists():
+            metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
             say(f"This is the result of {metrics['made']}, shown again.")
             say("To train anew:  make demo DEMO_ARGS=--force")
-    except (ValueError, FileNotFoundError, RunFailedError) as error:
+        else:
+            metrics = train_and_judge(settings, folder, chosen)
+    except (ValueError, OSError) as error:
         say(f"Error: {error}")
         return 1
     except KeyboardInterrupt:

@@ -1,10 +1,10 @@
 """Fixtures for all tests, and what a missing host means.
 
 Everything under a host's folders (``HOSTS`` below) needs that host, and so does what bears its
-marker. Without it they are skipped; with ``PIWSL_REQUIRE_MACE=1`` or ``PIWSL_REQUIRE_NEQUIP=1``, as
-`make test-mace` and `make test-nequip` set them, a missing host stops the tests and a skipped test
-of that host is a failure. The one skip that stays a skip is that of data which a fresh clone does
-not have (the fixture ``acac``).
+marker: without it they are left out or skipped. With ``PIWSL_REQUIRE_MACE=1`` or
+``PIWSL_REQUIRE_NEQUIP=1``, as `make test-mace` and `make test-nequip` set them, a missing host
+stops the tests and a skipped test of that host is a failure, but for that of data which a fresh
+clone does not have (the fixture ``acac``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib.util
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,13 +72,6 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
-class _SkippedModule(pytest.Module):
-    """A module that says why it does not run, instead of failing at its imports."""
-
-    def collect(self) -> list[pytest.Item | pytest.Collector]:
-        pytest.skip(next(host.missing for host in HOSTS if host.owns(self.path)))
-
-
 def pytest_configure() -> None:
     """Stop at once where a host is demanded and missing."""
     for host in HOSTS:
@@ -86,13 +79,14 @@ def pytest_configure() -> None:
             raise pytest.UsageError(f"{host.variable}=1, but {host.distribution} is not installed")
 
 
-def pytest_pycollect_makemodule(
-    module_path: Path, parent: pytest.Collector
-) -> pytest.Module | None:
-    """Skip modules that need a host, whole, where it is missing."""
-    if any(host.owns(module_path) and not host.is_here for host in HOSTS):
-        return _SkippedModule.from_parent(parent, path=module_path)
-    return None
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the tests of a host that is missing."""
+    return any(host.owns(collection_path) and not host.is_here for host in HOSTS) or None
+
+
+def pytest_report_header() -> list[str]:
+    """Say which those are."""
+    return [f"no tests of {host.name}: {host.missing}" for host in HOSTS if not host.is_here]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,14 +104,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=host.missing))
 
 
-def _fail_where_skipped(
-    report: pytest.TestReport | pytest.CollectReport, hosts: Iterable[Host]
-) -> None:
-    required = [host.variable for host in hosts if host.is_required]
-    skipped = report.skipped and not hasattr(report, "wasxfail")
-    if required and skipped and NO_ACAC not in str(report.longrepr):
-        report.outcome = "failed"
-        report.longrepr = f"skipped although {required[0]}=1: {report.longrepr}"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with an argument ``device`` run on the CPU, and on a GPU where there is one."""
+    if "device" in metafunc.fixturenames:
+        import torch
+
+        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        metafunc.parametrize("device", devices)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -126,18 +119,12 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn the skip of a host's test into a failure where the host is demanded."""
     report = yield
-    marked = (host for host in HOSTS if item.get_closest_marker(host.name) is not None)
-    _fail_where_skipped(report, marked)
-    return report
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(
-    collector: pytest.Collector,
-) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same for a whole module, as `pytest.importorskip` skips it."""
-    report = yield
-    _fail_where_skipped(report, (host for host in HOSTS if host.owns(collector.path)))
+    marked = [host for host in HOSTS if item.get_closest_marker(host.name) is not None]
+    required = [host.variable for host in marked if host.is_required]
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if required and skipped and NO_ACAC not in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although {required[0]}=1: {report.longrepr}"
     return report
 
 

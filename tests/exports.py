@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import numpy as np
 from forks import forks
 from processes import BareEnvironment, execute
 
-#: Folder of cuequivariance in the environment with MACE, beside what MACE can import by itself.
 CUEQUIVARIANCE = {"PYTHONPATH": str(Path(sys.prefix) / "mliap")}
+"""Folder of cuequivariance in the environment with MACE, beside what MACE can import by itself."""
 HOST = "mace.cli.run_train" if importlib.util.find_spec("mace") else "nequip.scripts.train"
 PROGRAM = Path(__file__).with_name("exported_models.py")
 Answers = dict[str, dict[str, Any]]
@@ -35,12 +35,12 @@ def molecule_and_cell(path: Path) -> Path:
 
 def ask(
     frames: Path,
-    models: Mapping[Path, str],
+    models: Sequence[Path],
     bare: BareEnvironment | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Answers:
-    """What each model (file: kind) answers, by its file's name; here, or without this package."""
-    words = [str(PROGRAM), str(frames), *(f"{kind}={path}" for path, kind in models.items())]
+    """What each model answers, by its file's name; here, or without this package."""
+    words = [str(PROGRAM), str(frames), *map(str, models)]
     if bare is None:
         done = forks(HOST).execute(words, frames.parent)
     else:

@@ -1,4 +1,4 @@
-"""Input files for LAMMPS, and what it writes, for the tests of both hosts."""
+"""Input files for LAMMPS, and what it writes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,13 @@ EVERYTHING = ["step", "pe", "ke", "press", "pxx", "pyy", "pzz", "pyz", "pxz", "p
 """What `print_line` prints, in ASE's (Voigt) order of the pressure."""
 
 
-def box(atoms: ase.Atoms) -> str:
-    """The boundary command of a structure."""
-    return "boundary " + " ".join("p" if periodic else "f" for periodic in atoms.pbc)
-
-
 def data_file(path: Path, atoms: ase.Atoms, elements: Sequence[str] = ELEMENTS) -> Path:
     """Write a structure, with a box around it where it has none."""
     atoms = atoms.copy()
     if not atoms.cell.any():
         atoms.center(vacuum=6.0)
-    ase.io.write(
-        path, atoms, format="lammps-data", specorder=list(elements), masses=True, units="metal"
-    )
+    how = {"specorder": list(elements), "masses": True, "units": "metal"}
+    ase.io.write(path, atoms, format="lammps-data", **how)
     return path
 
 
@@ -44,12 +38,13 @@ def input_file(
 ) -> Path:
     """Write an input file that reads a structure, names the potential, dumps, and goes on so."""
     data = data_file(path.with_suffix(".data"), atoms, elements)
-    dump = (
+    boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
+    path.write_text(
+        f"units {units}\natom_style atomic\nboundary {boundary}\nread_data {data}\n{potential}"
         f"dump all all custom 1 {path.with_suffix('.dump')} id type x y z vx vy vz fx fy fz\n"
-        "dump_modify all sort id format float %.16g\n"
+        f"dump_modify all sort id format float %.16g\n{commands}\n",
+        encoding="utf-8",
     )
-    head = f"units {units}\natom_style atomic\n{box(atoms)}\nread_data {data}\n"
-    path.write_text(head + potential + dump + commands + "\n", encoding="utf-8")
     return path
 
 
@@ -69,13 +64,8 @@ class Outcome:
 
 def outcome(path: Path, elements: Sequence[str] = ELEMENTS) -> Outcome:
     """Read what the run of an input file has left."""
-    frames = ase.io.read(
-        path.with_suffix(".dump"),
-        index=":",
-        format="lammps-dump-text",
-        specorder=list(elements),
-        units="metal",
-    )
+    how = {"format": "lammps-dump-text", "specorder": list(elements), "units": "metal"}
+    frames = ase.io.read(path.with_suffix(".dump"), index=":", **how)
     thermo = path.with_suffix(".thermo")
     rows = np.loadtxt(thermo, ndmin=2) if thermo.exists() else []
     return Outcome(frames, [dict(zip(EVERYTHING, map(float, row), strict=True)) for row in rows])

@@ -1,6 +1,6 @@
 """Analytic potentials in float64 that double as models: energies, forces and work are known.
 
-Each function returns a callable ``positions [n_atoms, 3] -> energies [n_graphs]`` (angstrom, eV)
+Most functions return a callable ``positions [n_atoms, 3] -> energies [n_graphs]`` (angstrom, eV)
 for a batch described by ``graph_index``; its parameters may be tensors that are trained. With
 ``piwsl_plugins.losses.from_energy`` it becomes a model. Nothing here uses the package.
 """
@@ -10,18 +10,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Energy = Callable[[Tensor], Tensor]
-
-
-class Model(Protocol):
-    """Energies and, where asked for, forces at given positions."""
-
-    def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,22 +67,20 @@ def random_steps(like: Tensor, length: float, seed: int = 0) -> Tensor:
 
 
 class Recorder:
-    """A model that writes down where it was evaluated and whether forces were asked for.
+    """A model that writes down at which copies it was evaluated, and whether with forces."""
 
-    ``fresh`` says that the positions can be differentiated with respect to and hang on no others.
-    """
-
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.calls: list[bool] = []
+        self.calls: list[tuple[int, bool]] = []
         self.positions: list[Tensor] = []
-        self.fresh: list[bool] = []
 
     def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
-        self.calls.append(forces)
-        self.positions.append(positions.detach().clone())
-        self.fresh.append(positions.is_leaf and positions.requires_grad)
+        self.calls.append((len(positions), forces))
+        self.positions.extend(positions.detach())
         return self.model(positions, forces=forces)
+
+    def select(self, chosen: Tensor) -> None:
+        return None
 
 
 def linear(slope: Tensor, graph_index: Tensor, n_graphs: int) -> Energy:
@@ -126,29 +118,18 @@ def morse(
     length: float | Tensor = 1.15,
 ) -> Energy:
     """Sum over pairs of depth (1 - exp(-steepness (distance - length)))^2."""
-    return _pairs(
-        graph_index,
-        n_graphs,
-        lambda distance: depth * (1.0 - torch.exp(-steepness * (distance - length))).square(),
-    )
+
+    def profile(distance: Tensor) -> Tensor:
+        return depth * (1.0 - torch.exp(-steepness * (distance - length))).square()
+
+    return _pairs(graph_index, n_graphs, profile)
 
 
-def lennard_jones(
-    graph_index: Tensor,
-    n_graphs: int,
-    depth: float | Tensor = 0.2,
-    diameter: float | Tensor = 1.0,
-) -> Energy:
-    """Sum over pairs of 4 depth ((diameter/distance)^12 - (diameter/distance)^6)."""
-    return _pairs(
-        graph_index,
-        n_graphs,
-        lambda distance: 4.0 * depth * ((diameter / distance) ** 12 - (diameter / distance) ** 6),
-    )
+def lennard_jones(graph_index: Tensor, n_graphs: int, depth: float = 0.2) -> Energy:
+    """Sum over pairs of 4 depth (distance^-12 - distance^-6), of a diameter of 1 angstrom."""
+    return _pairs(graph_index, n_graphs, lambda r: 4.0 * depth * (r**-12 - r**-6))
 
 
-SCHEMES = ("first", "hessian", "trapezoid")
-"""First order, and the two forms of the second."""
 PAIR_POTENTIALS: dict[str, Callable[[Tensor, int], Energy]] = {
     "morse": morse,
     "lennard_jones": lennard_jones,
@@ -163,23 +144,20 @@ def exact_forces(energy: Energy, positions: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), -gradient
 
 
-def with_swirl(model: Model, omega: Tensor) -> Model:
-    """The model with omega x r added to every atom's force: energies no longer match forces."""
+class WithSwirl:
+    """A model with omega x r added to each atom's force: its energies do not match its forces."""
 
-    def evaluate(positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
-        energy, gradient = model(positions, forces=forces)
+    def __init__(self, model: Any, omega: Tensor) -> None:
+        self.model, self.omega = model, omega
+
+    def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
+        energy, gradient = self.model(positions, forces=forces)
         if gradient is None:
             return energy, None
-        return energy, gradient + torch.linalg.cross(omega.expand_as(positions), positions)
+        return energy, gradient + torch.linalg.cross(self.omega.expand_as(positions), positions)
 
-    return evaluate
-
-
-def swirl_work(
-    omega: Tensor, start: Tensor, end: Tensor, graph_index: Tensor, n_graphs: int
-) -> Tensor:
-    """Work of the swirl on straight lines: the integral of (omega x r) . dr is omega . (a x b)."""
-    return _sum((omega * torch.linalg.cross(start, end)).sum(-1), graph_index, n_graphs)
+    def select(self, chosen: Tensor) -> None:
+        return None
 
 
 def swirl_circulation(
@@ -193,7 +171,8 @@ def swirl_circulation(
 
 
 def _pairs(graph_index: Tensor, n_graphs: int, profile: Callable[[Tensor], Tensor]) -> Energy:
-    first, second = torch.triu_indices(len(graph_index), len(graph_index), offset=1)
+    size = len(graph_index)
+    first, second = torch.triu_indices(size, size, offset=1, device=graph_index.device)
     together = graph_index[first] == graph_index[second]
     first, second = first[together], second[together]
 

@@ -19,7 +19,7 @@ PYTHON = sys.executable
 
 def clean_environment() -> dict[str, str]:
     """Variables for a program: one thread, and nothing that tells Python what to import."""
-    ours = ("PYTHONPATH", "PYTHONHOME", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONWARNINGS")
+    ours = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     return environment | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
 
@@ -61,10 +61,11 @@ class BareEnvironment:
         (self.site / "everything_else.pth").write_text(f"{links}\n", encoding="utf-8")
 
     def install(self, package: Path) -> None:
-        """Put the package in, as pip does: its modules, and a dist-info with the entry points."""
+        """Put the package in, as pip does: its modules, what Python reads at start, metadata."""
         installed = importlib.metadata.distribution("piwsl-plugins")
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(package, self.site / package.name, ignore=ignore)
+        shutil.copytree(package.parent / "autoload", self.site, ignore=ignore, dirs_exist_ok=True)
         info = self.site / f"piwsl_plugins-{installed.version}.dist-info"
         info.mkdir()
         for name in ("METADATA", "entry_points.txt"):
@@ -72,12 +73,20 @@ class BareEnvironment:
 
     def uninstall(self) -> None:
         """Remove what :meth:`install` put in."""
-        for entry in self.site.glob("piwsl_plugins*"):
-            shutil.rmtree(entry)
+        for entry in [*self.site.glob("piwsl_plugins*"), *self.site.glob("_piwsl*")]:
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
-    def run(self, *command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *command: str,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
         """Run this environment's Python, from an empty folder unless told otherwise."""
-        return execute([self.python, *command], folder or self.folder)
+        return execute([self.python, *command], folder or self.folder, variables)
 
 
 def digest(state: Any) -> str:

@@ -2,253 +2,140 @@
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import math
-import numbers
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ase import units
 from ase.data import atomic_numbers, chemical_symbols
 
-from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.composition import CompositionFit, target_energies
-from piwsl_plugins.data.isolated import IsolatedAtoms, is_isolated
-from piwsl_plugins.data.progress import watched
-from piwsl_plugins.data.readers.base import DataError, Source
+from piwsl_plugins.data.frames import DataError, Frame
 from piwsl_plugins.fields import unknown_name
 
-ISOLATED, FIT = "isolated", "fit"
-TABLES: dict[str, dict[int, float]] = {
-    # H, C, N and O at the level of ANI-1ccx, CCSD(T)*/CBS
-    "ani1ccx-ccsdt-cbs": {
-        number: energy * units.Hartree
-        for number, energy in {
-            1: -0.5,
-            6: -37.780724507998,
-            7: -54.515992576387,
-            8: -74.976148184192,
-        }.items()
-    },
-}
-"""Known energies of atoms by the name of their level, eV."""
-_ENTRY = re.compile(r"""\s*(["']?)(?P<element>[A-Za-z]{1,3}|\d{1,3})\1\s*:\s*(?P<energy>.*?)\s*""")
-_REMEDY = (
-    "give all of them, e.g. '{H: -13.6, O: -2041.8}' (eV), have isolated atoms with an energy in "
-    f"the training file, or choose '{FIT}', a least-squares fit to the training energies"
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class AtomicEnergies:
-    """Reference energies of atoms.
-
-    Attributes:
-        values: E0 by atomic number, eV.
-        origin: where they come from, for a log line.
-        warnings: what a user should know of them, one sentence each.
-        left_out: frames that took no part in a fit because they have no energy.
-    """
-
-    values: dict[int, float]
-    origin: str
-    warnings: tuple[str, ...] = ()
-    left_out: int = 0
+ISOLATED, FITS = "isolated", ("average", "fit")
+ANI1CCX = {1: -0.5, 6: -37.780724507998, 7: -54.515992576387, 8: -74.976148184192}
+TABLES = {"ani1ccx-ccsdt-cbs": {z: energy * units.Hartree for z, energy in ANI1CCX.items()}}
+"""Known energies of atoms by the name of their level, eV: that of ANI-1ccx, CCSD(T)*/CBS."""
+SAME = 1e-3  # differences of isolated atoms' energies, eV, that are none
+_WRITE = "write them as '{H: -13.6, O: -2041.8}' (eV)"
+_log = logging.getLogger(__name__)
 
 
 def atomic_energies(
-    spec: str | Mapping[int | str, float],
-    sources: Source | Sequence[Source] = (),
+    choice: str | Mapping[Any, float],
+    frames: Sequence[Frame] = (),
+    isolated: Sequence[Frame] = (),
     elements: Iterable[int] | None = None,
-) -> AtomicEnergies:
-    """Energies of all elements that a model is to know.
+    *,
+    of_differences: bool = False,
+    tell: Callable[[str], object] = _log.warning,
+) -> dict[int, float]:
+    """Energies of all elements that a model is to know, eV, by atomic number.
 
     Args:
-        spec: ``isolated``, the energies of the sources' isolated atoms; ``fit``, a least-squares
-            fit of their energies to the composition; the name of one of :data:`TABLES`; or the
-            energies, by symbol or atomic number, in eV, as a mapping or as the text of one,
-            ``{1: -13.6, O: -2041.8}``.
-        sources: training data. Where they have a ``low_energy``, it is subtracted from the
-            energies, of the isolated atoms as well.
-        elements: atomic numbers that need an energy; default, those of the sources.
-
-    Returns:
-        The energies, of ``elements`` alone, sorted by atomic number.
+        choice: ``isolated``; ``average`` or ``fit``, the least-squares fit of the frames' energies
+            to their compositions; the name of one of :data:`TABLES`; or the energies by symbol or
+            atomic number, as text or as a mapping.
+        frames: training frames without isolated atoms, with the energies that the model learns.
+        isolated: the isolated atoms.
+        elements: atomic numbers that need an energy; default, those of the frames.
+        of_differences: whether the energies are differences to a cheaper method.
+        tell: takes the warnings.
 
     Raises:
-        DataError: an element without an energy, isolated atoms without an energy or of one
-            element with different energies, a ``spec`` that is none of the above.
+        DataError: an element without an energy or with several, no such choice.
     """
-    sources = [sources] if isinstance(sources, Source) else list(sources)
+    known = isolated_energies(isolated)
     if elements is None:
-        elements = {int(number) for source in sources for number in source.elements()}
-    needed = sorted({int(number) for number in elements})
-    if isinstance(spec, str) and spec.strip() in (ISOLATED, FIT):
-        found = (_isolated if spec.strip() == ISOLATED else _fitted)(sources)
+        elements = {int(number) for frame in [*frames, *isolated] for number in frame.atoms.numbers}
+    name = choice.strip() if isinstance(choice, str) else ""
+    if name == ISOLATED:
+        values, origin = known, "the isolated atoms with an energy"
+    elif name in FITS:
+        values, origin = {**known, **fitted(frames, tell)}, "the fit to the training energies"
+    elif not isinstance(choice, str):
+        values, origin = _by_number(choice.items()), "what was given"
+    elif ":" in name:
+        values, origin = parse_energies(name), "what was given"
+    elif name not in TABLES:
+        unknown = unknown_name(name, (ISOLATED, *FITS, *TABLES), "choice")
+        raise DataError(f"reference energies of atoms: {unknown}; or {_WRITE}")
+    elif of_differences:
+        why = "holds whole energies, but the model learns differences; choose 'average'"
+        raise DataError(f"reference energies of atoms: the table {name} {why}")
     else:
-        found = _given(spec, sources)
-    missing = [chemical_symbols[number] for number in needed if number not in found.values]
+        values, origin = TABLES[name], f"the table {name}"
+    needed = sorted({int(number) for number in elements})
+    missing = [chemical_symbols[number] for number in needed if number not in values]
     if missing:
-        have = ", ".join(chemical_symbols[number] for number in sorted(found.values)) or "none"
+        have = ", ".join(chemical_symbols[number] for number in sorted(values)) or "none"
         raise DataError(
-            f"no reference energy (E0) of {', '.join(missing)}: {found.origin} gives those of "
-            f"{have}; {_REMEDY}"
+            f"no reference energy (E0) of {', '.join(missing)}: {origin} gives those of {have}; "
+            f"{_WRITE}, have isolated atoms in the training file, or choose 'average', a fit"
         )
-    return dataclasses.replace(found, values={number: found.values[number] for number in needed})
+    return {number: values[number] for number in needed}
+
+
+def isolated_energies(isolated: Iterable[Frame]) -> dict[int, float]:
+    """The energy of each element's isolated atom, eV; two different ones are a DataError."""
+    found: dict[int, Frame] = {}
+    for frame in isolated:
+        if "energy" not in frame.labels or not frame.is_isolated_atom:
+            continue
+        first = found.setdefault(int(frame.atoms.numbers[0]), frame)
+        if abs(first.labels["energy"] - frame.labels["energy"]) > SAME:
+            both = " and ".join(f"{f.labels['energy']:.6g} eV ({f.name})" for f in (first, frame))
+            what = f"isolated atoms of {frame.atoms.symbols[0]} have different energies"
+            raise DataError(f"{what}: {both}; remove all but the neutral ground state")
+    return {number: float(frame.labels["energy"]) for number, frame in sorted(found.items())}
+
+
+def fitted(
+    frames: Iterable[Frame], tell: Callable[[str], object] = _log.warning
+) -> dict[int, float]:
+    """The E0s, eV, that minimise sum over frames of (E - sum over atoms of E0)^2.
+
+    Where compositions do not determine them, those of the smallest norm, and ``tell`` is called.
+    """
+    labelled = [frame for frame in frames if "energy" in frame.labels]
+    if not labelled:
+        raise DataError(f"reference energies of atoms: no frame has an energy to fit to; {_WRITE}")
+    elements = np.unique(np.concatenate([frame.atoms.numbers for frame in labelled]))
+    counts = np.array([[(f.atoms.numbers == z).sum() for z in elements] for f in labelled], float)
+    energies = np.array([frame.labels["energy"] for frame in labelled], float)
+    values, _, rank, _ = np.linalg.lstsq(counts, energies, rcond=None)
+    if rank < len(elements):
+        null = np.linalg.svd(np.linalg.qr(counts, mode="r"))[2][rank:]
+        mixed = [chemical_symbols[z] for z in elements[(np.abs(null) > 1e-8).any(axis=0)]]
+        which = (
+            f"reference energies of {', '.join(mixed)}: other compositions are off by any amount"
+        )
+        tell(f"the compositions of {len(labelled)} training frames do not tell apart the {which}")
+    return {int(z): float(value) for z, value in zip(elements, values, strict=True)}
 
 
 def parse_energies(text: str) -> dict[int, float]:
-    """Read energies of atoms from text.
-
-    Args:
-        text: ``{1: -13.6, O: -2041.8}``, in eV; braces and quotes may be left out.
-
-    Returns:
-        Energy by atomic number.
-
-    Raises:
-        DataError: the text is something else; an unknown or repeated element.
-    """
-    inside = text.strip().removeprefix("{").removesuffix("}").strip().removesuffix(",")
-    pairs: list[tuple[str, float]] = []
-    for entry in inside.split(","):
-        found = _ENTRY.fullmatch(entry)
-        try:
-            pairs.append((found["element"], float(found["energy"])) if found else _refuse(entry))
-        except ValueError:
-            raise DataError(
-                f"reference energies of atoms: {entry.strip()!r} in {text!r} is no element and "
-                "energy; write them as '{H: -13.6, O: -2041.8}' (eV)"
-            ) from None
-    return _by_number(pairs)
+    """Energies of atoms, eV, from ``{1: -13.6, O: -2041.8}``; anything else is a DataError."""
+    pairs = (entry.partition(":") for entry in text.strip(" {},").split(","))
+    return _by_number((element.strip(" '\""), energy) for element, _, energy in pairs)
 
 
-def _refuse(entry: str) -> tuple[str, float]:
-    raise ValueError(entry)
-
-
-def _by_number(pairs: Iterable[tuple[int | str, Any]]) -> dict[int, float]:
-    """Energies by atomic number, each checked."""
+def _by_number(pairs: Iterable[tuple[Any, Any]]) -> dict[int, float]:
     energies: dict[int, float] = {}
     for element, energy in pairs:
-        number = _number(element)
+        text, where = str(element), "reference energies of atoms:"
+        number = int(text) if text.isdecimal() else atomic_numbers.get(text.capitalize(), 0)
+        if not 0 < number < len(chemical_symbols):
+            raise DataError(f"{where} {element!r} is no element; {_WRITE}")
+        symbol = chemical_symbols[number]
         if number in energies:
-            raise DataError(
-                f"reference energies of atoms: {chemical_symbols[number]} is given more than once"
-            )
-        real = isinstance(energy, numbers.Real) and not isinstance(energy, bool)
-        if not (real and math.isfinite(energy)):
-            raise DataError(
-                f"reference energies of atoms: that of {chemical_symbols[number]} is {energy!r}, "
-                "expected a finite number (eV)"
-            )
-        energies[number] = float(energy)
+            raise DataError(f"{where} {symbol} is given more than once")
+        try:
+            energies[number] = float(energy)
+        except (TypeError, ValueError):
+            energies[number] = math.nan
+        if not math.isfinite(energies[number]):
+            raise DataError(f"{where} that of {symbol} is {energy!r}; {_WRITE}")
     return energies
-
-
-def _number(element: int | str) -> int:
-    """Atomic number of an element by number or symbol."""
-    text = str(element).strip()
-    number = int(text) if text.isdecimal() else atomic_numbers.get(text.capitalize(), 0)
-    if not 0 < number < len(chemical_symbols):
-        raise DataError(
-            f"reference energies of atoms: {element!r} is no element; write a symbol or an atomic "
-            "number"
-        )
-    return number
-
-
-def _given(spec: str | Mapping[int | str, float], sources: Sequence[Source]) -> AtomicEnergies:
-    """Energies that the user gave or named."""
-    if not isinstance(spec, str):
-        return AtomicEnergies(values=_by_number(spec.items()), origin="what was given")
-    name = spec.strip()
-    if ":" in name:
-        return AtomicEnergies(values=parse_energies(name), origin="what was given")
-    if name not in TABLES:
-        raise DataError(
-            "reference energies of atoms: "
-            + unknown_name(name, (ISOLATED, FIT, *TABLES), "choice")
-            + f"; or {_REMEDY}"
-        )
-    if any(source.settings.low_energy for source in sources):
-        raise DataError(
-            f"reference energies of atoms: the table {name} holds whole energies, but the model "
-            "is to learn the difference to low_energy; give the differences of the atoms, or "
-            f"choose '{FIT}'"
-        )
-    return AtomicEnergies(values=dict(TABLES[name]), origin=f"the table {name}")
-
-
-def _isolated(sources: Sequence[Source]) -> AtomicEnergies:
-    """Energies of isolated atoms."""
-    atoms = IsolatedAtoms()
-    for block in _blocks(sources, "isolated atoms"):
-        if is_isolated(block).any():
-            atoms.add(block)
-    where = ", ".join(str(source.path) for source in sources) or "no file"
-    return AtomicEnergies(values=atoms.energies(), origin=f"the isolated atoms in {where}")
-
-
-def _fitted(sources: Sequence[Source]) -> AtomicEnergies:
-    """A fit to everything but isolated atoms, whose energies hold no bonds.
-
-    An element that stands in no other frame has the energy of its isolated atom.
-    """
-    fit, atoms = CompositionFit(), IsolatedAtoms()
-    left_out = 0
-    for block in _blocks(sources, "fit of E0s"):
-        isolated = is_isolated(block)
-        energies = target_energies(block)
-        _check_finite(block, energies)
-        left_out += int(np.isnan(energies[~isolated]).sum())
-        fit.add(block.numbers, energies[~isolated])
-        if isolated.any():
-            atoms.add(block)
-    if not fit.frames:
-        raise DataError(
-            "reference energies of atoms: no frame has an energy to fit to, of "
-            f"{left_out} in {', '.join(str(source.path) for source in sources) or 'no file'}; "
-            "name the key of the energy, or give the energies of the atoms"
-        )
-    solved = fit.solve()
-    alone = {
-        number: energy for number, energy in atoms.known().items() if number not in fit.elements
-    }
-    origin = f"the least-squares fit to {fit.frames} energies of {solved.compositions} " + (
-        "composition" if solved.compositions == 1 else "compositions"
-    )
-    warnings = [_underdetermined(group, solved.compositions) for group in solved.inseparable]
-    if left_out:
-        warnings.append(f"{left_out} frames without an energy took no part in the fit of the E0s")
-    return AtomicEnergies(
-        values=solved.values | alone, origin=origin, warnings=tuple(warnings), left_out=left_out
-    )
-
-
-def _underdetermined(group: Sequence[int], compositions: int) -> str:
-    names = ", ".join(chemical_symbols[number] for number in group)
-    few = "one composition does" if compositions == 1 else f"{compositions} compositions do"
-    return (
-        f"the fit of the E0s is underdetermined: {few} not tell the E0s of {names} apart. Those of "
-        "the smallest norm are taken. They add up rightly for the compositions of the training "
-        "data, so that a model of these alone loses nothing by it, but energies of other "
-        "compositions (and of atoms that dissociate) are off by an arbitrary amount: for those "
-        "give the E0s, or add isolated atoms or molecules of other compositions"
-    )
-
-
-def _check_finite(block: Block, energies: np.ndarray) -> None:
-    infinite = np.flatnonzero(np.isinf(energies))
-    if len(infinite):
-        raise DataError(
-            f"{block.name(int(infinite[0]))} (frames counted from 0): the energy is "
-            f"{energies[infinite[0]]}; remove the frame, or leave its energy out"
-        )
-
-
-def _blocks(sources: Sequence[Source], what: str) -> Iterator[Block]:
-    for source in sources:
-        yield from watched(source.blocks(), f"{what}, {source.path.name}", len(source))

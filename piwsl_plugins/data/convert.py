@@ -1,174 +1,215 @@
-"""Conversion of files of frames, with selection, splits and a manifest."""
+r"""Write the frames of a file, in eV and angstrom, to extended XYZ or an ASE database.
+
+OUT.xyz, OUT.db, or OUT.aselmdb for files too large for memory. All digits are kept; numbers whose
+unit is not known are dropped and listed. OUT.xyz.manifest.json says what was done.
+
+Examples:
+  piwsl convert ani1x.h5 small.xyz --energy-key 'ccsd(t)_cbs.energy' --with energy \
+      --random 20000 --split train=1000 test=0.1 --split-by farthest-point
+
+Copies of a frame always go to the same part of a split, and isolated atoms, which all others are
+measured against, to the first one. A molecule is the file's group, or else the graph of covalent
+bonds; with farthest-point the first part are the frames farthest from each other by averaged SOAP.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import itertools
+import json
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
+from ase.formula import Formula
+from tqdm import tqdm
 
-from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.expressions import ExpressionError, parse
-from piwsl_plugins.data.manifest import Tally, manifest
-from piwsl_plugins.data.outputs import Outputs
-from piwsl_plugins.data.partition import Partition, partition
-from piwsl_plugins.data.readers.base import DataError, Source
-from piwsl_plugins.data.selection import Selected, Selection
-from piwsl_plugins.data.splits import Sizes
-from piwsl_plugins.data.writers import NAMES, writer_of
+import piwsl_plugins
+from piwsl_plugins.data import reading
+from piwsl_plugins.data.frames import LABELS, DataError, Frame
+from piwsl_plugins.data.options import SPELLING, USUAL_KEYS, add_data_options, data_settings
+from piwsl_plugins.data.readers import reader_of
+from piwsl_plugins.data.splits import NOWHERE, part_size, partition
+from piwsl_plugins.data.writers import NAMES, writer
 
-MANIFEST = ".manifest.json"
-"""What is added to a file's name for that of its manifest."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """What to write, and how.
-
-    Attributes:
-        selection: frames that are taken.
-        sizes: size of each part by name; empty, one file with all frames.
-        split_by: what stays together.
-        seed: of splits.
-        names: name of each label in the files.
-        force: overwrite files.
-    """
-
-    selection: Selection = dataclasses.field(default_factory=Selection)
-    sizes: Sizes = dataclasses.field(default_factory=dict)
-    split_by: str = "frame"
-    seed: int = 0
-    names: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(NAMES))
-    force: bool = False
+CHECKED = 20_000  # frames are checked against each other; in larger files evenly spaced ones
+LABEL_LIKE = re.compile(
+    r"(?i)energ|force|grad|stress|viri|dipole|gap|homo|lumo|pressure|enthalp|hessian|polari|^e$|^u0?$"
+)
+"""Names of numbers that have a unit."""
+WITHOUT_UNIT = ("numbers", "positions", "initial_charges", "initial_magmoms", "tags", "masses")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Converted:
-    """What was written.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("file", type=Path, metavar="IN", help="what to read")
+    parser.add_argument("out", type=Path, metavar="OUT", help=".xyz, .extxyz, .db or .aselmdb")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add = parser.add_argument_group("selection, in this order").add_argument
+    many: dict[str, Any] = {"nargs": "+", "default": []}
+    count: dict[str, Any] = {"type": _count, "metavar": "N"}
+    elements, text = chemical_symbols[1:], "frames of these elements alone"
+    add("--elements", **many, choices=elements, metavar="X", help=text)
+    add("--formula", **many, type=Formula, metavar="X", help="frames of one of these formulas")
+    add("--max-atoms", **count, help="frames of at most N atoms")
+    add("--with", dest="labels", **many, choices=LABELS, help="frames with all of these labels")
+    add("--every", **count, default=1, help="the first and every N-th after it")
+    add("--random", **count, help="N at random, in their order")
+    add("--first", **count, help="at most N, from the start")
+    add("--seed", type=int, default=0, metavar="N", help="of --random and --split (default: 0)")
+    add = parser.add_argument_group("splits").add_argument
+    text = "write OUT_NAME for each part, of so many frames, or, with a decimal point, a fraction"
+    add("--split", **many, type=part_size, metavar="NAME=SIZE", help=text)
+    ways = ("frame", "formula", "molecule", "farthest-point")
+    text = "what stays together, or how the first part is chosen (default: %(default)s)"
+    add("--split-by", choices=ways, default="frame", help=text)
+    add_data_options(parser)
 
-    Attributes:
-        tallies: what is in each file, by its path.
-        manifest: path of the manifest.
-        partition: how frames were split, or None.
-        left_behind: numbers in the source that were not written, and the frames that have them.
-    """
 
-    tallies: dict[Path, Tally]
-    manifest: Path
-    partition: Partition | None
-    left_behind: dict[str, int]
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from 1 on")
+    return int(text)
 
 
-def convert(
-    source: Source, out: Path, conversion: Conversion, command: Sequence[str] = ()
-) -> Converted:
-    """Write the frames of a file to others, whole and all of them, or none.
-
-    Args:
-        source: what to read.
-        out: what to write; with a split, the name of each part is added to its stem.
-        conversion: how.
-        command: the command line, for the manifest.
-
-    Raises:
-        DataError: a file that is there already or is the source, an unknown suffix, no frame that
-            fits, an empty part, and whatever reading finds wrong.
-    """
-    writer = writer_of(out)
-    paths = _paths(out, conversion.sizes)
-    record = out.with_name(out.name + MANIFEST)
-    selected = Selected(source, conversion.selection)
-    tallies = {name: Tally() for name in paths}
-    info_keys: set[str] = set()
-    parted = None
-    with Outputs(
-        [*paths.values(), record], force=conversion.force, sources=source.files
-    ) as outputs:
-        if conversion.sizes:
-            parted = partition(selected, conversion.sizes, conversion.split_by, conversion.seed)
-        with contextlib.ExitStack() as stack:
-            writers = {
-                name: stack.enter_context(writer(outputs.temporary(path), conversion.names))
-                for name, path in paths.items()
-            }
-            for name, block in _dealt(selected, parted, list(paths)):
-                writers[name].write(block)
-                tallies[name].add(block)
-                info_keys.update(block.info)
-        left_behind = _left_behind(source, info_keys, tallies)
-        details = _details(conversion, selected, parted, left_behind)
-        files = {
-            name: (path, outputs.temporary(path), tallies[name]) for name, path in paths.items()
+def run(options: argparse.Namespace) -> int:
+    """Convert; a ValueError says what cannot be done, or whatever reading finds wrong."""
+    sizes, out = dict(options.split), options.out
+    if len(sizes) < len(options.split):
+        raise DataError("--split: two parts have one name")
+    paths = [out.with_name(f"{out.stem}_{name}{out.suffix}") for name in sizes] or [out]
+    record = out.with_name(out.name + ".manifest.json")
+    with appearing([*paths, record], options) as new, contextlib.ExitStack() as files:
+        frames = Selection(options)
+        check_sources([options.file.parent / name for name in frames.files], new)
+        parts: Iterable[int] = itertools.repeat(0)
+        if sizes:
+            parts = partition(frames, sizes, options.split_by, options.seed)
+        counts: list[Counter[str]] = [Counter() for _ in paths]
+        write = [files.enter_context(writer(new[path], NAMES)) for path in paths]
+        shown = tqdm(frames, "writing", len(frames.numbers), unit=" frames", delay=2)
+        for frame, part in zip(shown, parts, strict=False):
+            if part != NOWHERE:
+                counts[part].update(["frames", *frame.labels])
+                write[part](frame)
+        files.close()  # before they are renamed
+        converter, dropped = frames.opened.converter, frames.dropped()
+        manifest = {
+            "version": piwsl_plugins.__version__,
+            "sha256": hashlib.sha256(np.memmap(options.file, mode="r").data).hexdigest(),
+            "keys": {label: parsed.text for label, parsed in converter.expressions.items()},
+            "read_in": converter.taken,
+            "not_written": dropped,
+            "arguments": {k: v for k, v in vars(options).items() if v not in (None, False, [])},
+            "files": {path.name: count for path, count in zip(paths, counts, strict=True)},
         }
-        text = manifest(source, files, details, command)
-        outputs.temporary(record).write_text(text, encoding="utf-8")
-    return Converted(
-        {path: tallies[name] for name, path in paths.items()}, record, parted, left_behind
-    )
+        new[record].write_text(json.dumps(manifest, indent=2, default=str) + "\n", "utf-8")
+    lines = [f"{path}: {count['frames']} frames" for path, count in zip(paths, counts, strict=True)]
+    print(converter.summary(), *lines, record, sep="\n")
+    if dropped:
+        print(f"not written, for their unit is not known: {', '.join(dropped)}", file=sys.stderr)
+    return 0
 
 
-def _paths(out: Path, sizes: Sizes) -> dict[str, Path]:
-    if not sizes:
-        return {"": out}
-    return {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name in sizes}
+class Selection:
+    """The selected frames of a file, read again each time that they are gone through."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options, self._settings, path = options, data_settings(options), options.file
+        self.files = files = set[str]()
+        self.opened = opened = reading.open_labelled(
+            path, self._settings, SPELLING, USUAL_KEYS, False, lambda raw: files.add(raw.file)
+        )
+        self._kept, self._written = list[Frame](), set[str]()
+        step = -(-opened.contents.frames // CHECKED)
+        sample = [frame for frame in self._all() if frame.number % step == 0]
+        wrong, remarks = reading.examine(sample, opened.converter)
+        if wrong:
+            raise DataError("\n".join(f"{path}: {what}" for what in wrong))
+        self._kept = sample if step == 1 else []
+        for remark in [*opened.remarks, *remarks]:
+            print(f"{path.name}: {remark}", file=sys.stderr)
+        numbers = [frame.number for frame in self._all() if self._fits(frame)][:: options.every]
+        if len(numbers) < (least := options.random or 1):
+            raise DataError(f"{path}: {len(numbers)} of its frames are selected, expected {least}")
+        if options.random:
+            random = np.random.default_rng([options.seed, 0])
+            numbers = sorted(random.choice(numbers, options.random, replace=False).tolist())
+        self.numbers = numbers[: options.first]
+
+    def __iter__(self) -> Iterator[Frame]:
+        chosen = set(self.numbers)
+        return (self._with_units(frame) for frame in self._all() if frame.number in chosen)
+
+    def _all(self) -> Iterator[Frame]:
+        if self._kept:
+            yield from self._kept
+            return
+        path, converter = self._options.file, self.opened.converter
+        converter.counted.clear()
+        converter.frames = 0
+        for frame in reading.convert(converter, reader_of(path).read(path, self._settings)):
+            left_out = (k for k in converter.left_out if not np.any(frame.labels.get(k)))
+            frame.labels = {k: frame.labels[k] for k in frame.labels.keys() - {*left_out}}
+            yield frame
+
+    def _fits(self, frame: Frame) -> bool:
+        options, atoms = self._options, frame.atoms
+        return (
+            (not options.elements or {*atoms.symbols} <= {*options.elements})
+            and (not options.formula or atoms.symbols.formula in options.formula)
+            and len(atoms) <= (options.max_atoms or len(atoms))
+            and {*options.labels} <= frame.labels.keys()
+        )
+
+    def _with_units(self, frame: Frame) -> Frame:
+        """Drop numbers whose unit is not known."""
+        for values in (frame.atoms.info, frame.atoms.arrays):
+            for key, value in list(values.items()):
+                kind = np.asarray(value).dtype.kind
+                label = kind in "if" and LABEL_LIKE.search(key)
+                if label or (kind == "f" and np.ndim(value) and key not in WITHOUT_UNIT):
+                    del values[key]
+            self._written |= values.keys()
+        return frame
+
+    def dropped(self) -> list[str]:
+        """Numbers in the file that were not written, and the frames that have them."""
+        labels = self.opened.converter.expressions.values()
+        kept = self._written.union(*(label.columns.values() for label in labels))
+        keys = sorted(self.opened.contents.keys.items())
+        return [f"{key} ({number} frames)" for key, number in keys if key not in kept]
 
 
-def _dealt(
-    selected: Selected, parted: Partition | None, names: Sequence[str]
-) -> Iterator[tuple[str, Block]]:
-    """The frames of each part, block by block."""
-    start = 0
-    for block in selected.blocks("writing"):
-        if parted is None:
-            yield names[0], block
-            continue
-        here = slice(start, start + len(block))
-        start += len(block)
-        if not np.array_equal(parted.places[here], block.places):
-            raise DataError(f"{block.source}: the file has changed while it was read; start again")
-        for number, name in enumerate(names):
-            chosen = parted.parts[here] == number
-            if chosen.any():
-                yield name, block.take(chosen)
+@contextlib.contextmanager
+def appearing(paths: list[Path], options: argparse.Namespace) -> Iterator[dict[Path, Path]]:
+    """Names under which files are written, and from which they are renamed at a normal end.
+
+    A DataError says that there is no such folder, or a file that is read or there already.
+    """
+    folder = options.out.parent
+    if not folder.is_dir():
+        raise DataError(f"{options.out}: there is no folder {folder}; make it first")
+    check_sources([options.file], paths)
+    there = ", ".join(str(path) for path in paths if path.exists())
+    if there and not options.overwrite:
+        raise DataError(f"{there}: there already; choose another name, or --overwrite")
+    with tempfile.TemporaryDirectory(prefix=".piwsl-", dir=folder) as temporary:
+        new = {path: Path(temporary) / path.name for path in paths}
+        yield new
+        for path in paths:
+            new[path].replace(path)
 
 
-def _left_behind(source: Source, written: set[str], tallies: Mapping[str, Tally]) -> dict[str, int]:
-    """Numbers in the file that are neither labels nor kept beside them."""
-    known = source.keys
-    read = set(written)
-    for key in source.settings.keys.values():
-        with contextlib.suppress(ExpressionError):
-            read.update(parse(key, known).columns)
-    if source.settings.energy is None and any(tally.labels["energy"] for tally in tallies.values()):
-        energies = sorted(key for key in known if "energy" in key.lower())
-        read.update(["REF_energy"] if "REF_energy" in energies else energies[:1])
-    return {key: frames for key, frames in known.items() if key not in read}
-
-
-def _details(
-    conversion: Conversion,
-    selected: Selected,
-    parted: Partition | None,
-    left_behind: Mapping[str, int],
-) -> dict[str, Any]:
-    """The manifest's entries on what was asked for."""
-    selection = dataclasses.asdict(conversion.selection)
-    details: dict[str, Any] = {
-        "selection": selection,
-        "refused": {reason: frames for reason, frames in selected.refused.items() if frames},
-        "not_written": dict(left_behind),
-        "names": dict(conversion.names),
-        "seed": conversion.seed,
-    }
-    if parted is not None:
-        details["split"] = {
-            "by": conversion.split_by,
-            "sizes": dict(conversion.sizes),
-            "units": parted.units,
-            "copies": parted.copies,
-            "frames_in_no_part": int((parted.parts < 0).sum()),
-        }
-    return details
+def check_sources(sources: Iterable[Path], paths: Iterable[Path]) -> None:
+    """Refuse to write to files that are read."""
+    if both := {path.resolve() for path in sources} & {path.resolve() for path in paths}:
+        raise DataError(f"{min(both)}: this file is read; write to another one")

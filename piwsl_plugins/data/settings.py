@@ -1,29 +1,43 @@
-"""What to read from a file of labels, once for both hosts and for ``piwsl data``."""
+"""What to read from a file of labels, once for both hosts and for all commands."""
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Literal
 
-from piwsl_plugins.data.units import ENERGY_UNITS, FORCE_UNITS, LENGTH_UNITS
-from piwsl_plugins.fields import setting, unknown_name
+from piwsl_plugins.fields import Settings, setting
+
+EnergyUnit = Literal["eV", "meV", "hartree", "rydberg", "kcal/mol", "kJ/mol", "cm^-1"]
+LengthUnit = Literal["angstrom", "bohr", "nm"]
+ForceUnit = Literal[
+    "eV/angstrom",
+    "eV/bohr",
+    "eV/nm",
+    "meV/angstrom",
+    "hartree/bohr",
+    "hartree/angstrom",
+    "rydberg/bohr",
+    "kcal/mol/angstrom",
+    "kJ/mol/nm",
+    "kJ/mol/angstrom",
+]
+StressUnit = Literal["eV/angstrom^3", "GPa", "kbar", "hartree/bohr^3"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings:
-    """Keys and units of the labels.
+class DataSettings(Settings):
+    """Keys and units of the labels in a file; every label has its own unit.
 
     A key is the name under which the file holds a label, or a sum of such names, as in
-    ``hf_qz.energy + mp2_qz.corr_energy`` (see :mod:`piwsl_plugins.data.expressions`).
-
-    Raises:
-        ValueError: an unknown unit; the message names the field and the known units.
+    ``hf_qz.energy + mp2_qz.corr_energy`` (:mod:`piwsl_plugins.data.expressions`).
     """
 
     energy: str | None = setting(
-        None, "key of the reference energy; may be left out where the file has only one"
+        None, "key of the reference energy; may be left out where the file has one total energy"
     )
     forces: str | None = setting(None, "key of the reference forces, -dE/dr")
     stress: str | None = setting(None, "key of the reference stress")
+    virials: str | None = setting(
+        None, "key of the reference virials, -V times the stress; instead of the stress"
+    )
     weak_forces: str | None = setting(
         None, "key of the forces of a cheaper method, which have a loss term of their own"
     )
@@ -33,40 +47,43 @@ class DataSettings:
     low_forces: str | None = setting(
         None, "key of the forces of a cheaper method that are subtracted from the reference"
     )
-    energy_unit: str | None = setting(
-        None,
-        "unit of the file's energies; left out, that of the format",
-        choices=tuple(ENERGY_UNITS),
+    energy_unit: EnergyUnit | None = setting(
+        None, "unit of the reference energy; left out, what the file says, or that of the format"
     )
-    length_unit: str | None = setting(
-        None,
-        "unit of the file's positions; left out, that of the format",
-        choices=tuple(LENGTH_UNITS),
+    length_unit: LengthUnit | None = setting(
+        None, "unit of the positions and the cell; left out, that of the format"
     )
-    forces_unit: str | None = setting(
+    forces_unit: ForceUnit | None = setting(
         None,
-        "unit of the file's forces; left out, its energy unit per its length unit",
-        choices=tuple(FORCE_UNITS),
+        "unit of the reference forces; left out, what the file says, or its energy unit per its "
+        "length unit",
     )
-    weak_forces_unit: str | None = setting(
-        None, "unit of the weak forces; left out, that of the forces", choices=tuple(FORCE_UNITS)
+    stress_unit: StressUnit | None = setting(None, "unit of the stress; left out, eV/angstrom^3")
+    stress_sign: Literal["tension", "compression"] = setting(
+        "tension",
+        "what a positive stress means: 'tension' (ASE, MACE, NequIP) or 'compression' (VASP)",
+    )
+    virials_unit: EnergyUnit | None = setting(
+        None, "unit of the virials; left out, what the file says, or that of the format's energies"
+    )
+    weak_forces_unit: ForceUnit | None = setting(
+        None, "unit of the weak forces; left out, what the file says, or eV/angstrom"
+    )
+    low_energy_unit: EnergyUnit | None = setting(
+        None, "unit of the cheaper method's energy; left out, what the file says, or eV"
+    )
+    low_forces_unit: ForceUnit | None = setting(
+        None, "unit of the cheaper method's forces; left out, what the file says, or eV/angstrom"
+    )
+    per_atom_energy: bool = setting(
+        False, "the reference energies are per atom: multiply them by the number of atoms"
     )
     structures: str | None = setting(
         None, "structure file, beside the table, of a table that has frame numbers only"
     )
+    leave_out_placeholders: bool = setting(
+        False, "leave out labels that are placeholders, such as an energy of exactly zero"
+    )
     allow_unusual_units: bool = setting(
         False, "read the file although its numbers look as if they were in other units"
     )
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            choices, value = field.metadata["choices"], getattr(self, field.name)
-            if choices and value is not None and value not in choices:
-                raise ValueError(f"{field.name}: {unknown_name(str(value), choices, 'unit')}")
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The keys that were given, by label."""
-        names = ("energy", "forces", "stress", "weak_forces", "low_energy", "low_forces")
-        given = {name: getattr(self, name) for name in names}
-        return {name: key for name, key in given.items() if key is not None}

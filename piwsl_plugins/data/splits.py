@@ -1,151 +1,138 @@
-"""Which frames go into which part of a split."""
+"""Splits of frames: what stays together, and what goes where."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import ase
+import networkx
 import numpy as np
+from ase.neighborlist import natural_cutoffs, neighbor_list
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from piwsl_plugins.data.fingerprints import Numbers
-from piwsl_plugins.data.readers.base import DataError
+from piwsl_plugins.data.checks import copies
+from piwsl_plugins.data.frames import DataError, Frame
 
-NOWHERE = -1
-"""Part of a frame that is in none."""
-_SIZE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<size>[0-9.eE+-]+)")
-_ROUNDING = 1e-9  # of fractions that should add up to one
-
-Sizes = Mapping[str, int | float]
-"""Size of each part by name: a number of frames, or a fraction of all."""
+Numbers = NDArray[np.int64]
+NOWHERE = -1  # part of a frame that is in none
+DESCRIPTOR: dict[str, Any] = {"r_cut": 5.0, "n_max": 6, "l_max": 4, "sigma": 0.5}  # SOAP's
 
 
-def parse_sizes(words: Sequence[str]) -> dict[str, int | float]:
-    """Read sizes of parts.
+def part_size(word: str) -> tuple[str, int | float]:
+    """A part's name and size: ``train=0.8`` (a fraction), ``train=1000`` (a number of frames)."""
+    name, _, size = word.partition("=")
+    return name, float(size) if "." in size else int(size)
 
-    Args:
-        words: ``train=0.8`` (a fraction) or ``train=1000`` (a number of frames), and so on.
 
-    Returns:
-        Number (int) or fraction (float) of frames by part.
+def partition(
+    frames: Iterable[Frame], sizes: Mapping[str, int | float], by: str, seed: int
+) -> Numbers:
+    """Number of each frame's part, or :data:`NOWHERE`, shape [n_frames].
 
-    Raises:
-        DataError: a word that is something else, a part named twice, fractions that add up to
-            more than one.
+    Copies stay together, and so do what ``by`` says, ``formula`` or ``molecule``; where it is
+    ``farthest-point``, the first part are frames far from each other. Isolated atoms go to the
+    first part, uncounted. A DataError says that a part is too large or empty.
     """
-    sizes: dict[str, int | float] = {}
-    for word in words:
-        found = _SIZE.fullmatch(word)
-        try:
-            text = found["size"] if found else ""
-            size = int(text) if text.isdecimal() else float(text)
-        except ValueError:
-            size = 0
-        if not found or not (size > 0 if isinstance(size, int) else 0 < size <= 1):
-            raise DataError(
-                f"--split: got {word!r}, expected a name and a fraction of the frames above 0 and "
-                "at most 1.0, or a whole number of them from 1 on, e.g. train=0.8 or train=1000"
-            )
-        if found["name"] in sizes:
-            raise DataError(f"--split: {found['name']} is there twice")
-        sizes[found["name"]] = size
-    total = sum(size for size in sizes.values() if isinstance(size, float))
-    if total > 1 + _ROUNDING:
-        listed = " + ".join(f"{size:g}" for size in sizes.values() if isinstance(size, float))
-        raise DataError(f"--split: the fractions {listed} add up to {total:g}, expected at most 1")
-    return sizes
-
-
-def targets(sizes: Sizes, frames: int) -> Numbers:
-    """Number of frames of each part.
-
-    Args:
-        sizes: numbers and fractions.
-        frames: number of all frames.
-
-    Returns:
-        Shape [n_parts].
-
-    Raises:
-        DataError: the parts together have more frames than there are.
-    """
-    fractions = np.array([size if isinstance(size, float) else 0.0 for size in sizes.values()])
-    # rounding of the running sum, so that fractions of one in all leave no frame out
-    ends = np.floor(np.cumsum(fractions) * frames + 0.5 + _ROUNDING).astype(np.int64)
-    wanted = np.diff(np.concatenate([[0], ends]))
-    wanted += np.array([size if isinstance(size, int) else 0 for size in sizes.values()])
-    if wanted.sum() > frames:
-        raise DataError(
-            f"--split: {_listed(sizes, wanted)} are {wanted.sum()} frames, but there are {frames} "
-            "to split"
-        )
-    return wanted
-
-
-def split(units: Numbers, wanted: Numbers, random: np.random.Generator) -> NDArray[np.int8]:
-    """Deal units of frames out to parts at random, so that each comes near its size.
-
-    Args:
-        units: number of the unit of each frame; a unit stays together. Shape [n_frames].
-        wanted: frames of each part, shape [n_parts].
-        random: where the chance comes from.
-
-    Returns:
-        Number of each frame's part, or :data:`NOWHERE`, shape [n_frames]. Where all units are
-        single frames, parts are exactly as large as wanted.
-    """
-    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    order = random.permutation(len(sizes))
-    parts = _deal(sizes, order, wanted, random)
-    counts = np.bincount(parts[parts >= 0], minlength=len(wanted))
-    if (counts == 0).any():  # a large unit that came late may have overfilled a small part
-        order = order[np.argsort(-sizes[order], kind="stable")]
-        parts = _deal(sizes, order, wanted, random)
-    return parts[unit]
-
-
-def _deal(
-    sizes: Numbers, order: Numbers, wanted: Numbers, random: np.random.Generator
-) -> NDArray[np.int8]:
-    """Part of each unit: the larger ones go where most is missing, single frames fill up."""
-    missing = np.append(wanted, sizes.sum() - wanted.sum())  # the last is the part of no part
-    parts = np.full(len(sizes), NOWHERE, dtype=np.int8)
-    for number in order[sizes[order] > 1]:
-        part = int(np.argmax(missing))
-        missing[part] -= sizes[number]
-        parts[number] = part
-    single = order[sizes[order] == 1]
-    places = np.repeat(np.arange(len(missing)), np.maximum(missing, 0))
-    parts[single] = random.permutation(places)[: len(single)]
-    parts[parts == len(wanted)] = NOWHERE
+    unit = copies(frames)
+    if by in ("formula", "molecule"):
+        name = molecule if by == "molecule" else lambda frame: frame.atoms.get_chemical_formula()
+        kind = np.unique([name(frame) for frame in frames], return_inverse=True)[1]
+        graph = coo_array((np.ones(len(kind)), (kind, kind[unit])), shape=(len(kind),) * 2)
+        unit = connected_components(graph, directed=False)[1][kind]
+    free = np.flatnonzero([not frame.is_isolated_atom for frame in frames])
+    units, random = unit[free], np.random.default_rng([seed, 1])
+    ends = np.cumsum([n * len(free) if isinstance(n, float) else n for n in sizes.values()])
+    wanted = np.diff(np.floor(ends + 0.5 + 1e-9), prepend=0).astype(np.int64)
+    if wanted.sum() > len(free):
+        raise DataError(f"--split asks for {wanted.sum()} frames, but there are {len(free)}")
+    first = np.full(len(free), False)
+    if by == "farthest-point":
+        first = _farthest([f for f in frames if not f.is_isolated_atom], units, wanted[0], random)
+        wanted[0] = 0
+    dealt = np.zeros(len(free), dtype=np.int64)
+    dealt[~first] = deal(units[~first], wanted, random)
+    if empty := [name for part, name in enumerate(sizes) if part not in dealt]:
+        those = f"{len(free)} frames in {len(np.unique(units))} units that stay together"
+        raise DataError(f"--split: no frame is left for {', '.join(empty)} of {those}")
+    parts = np.zeros(len(unit), dtype=np.int64)
+    parts[free] = dealt
     return parts
 
 
-def check_parts(parts: NDArray[np.int8], sizes: Sizes, units: int, kind: str) -> None:
-    """Check that no part is empty.
+def deal(units: Numbers, wanted: Numbers, random: np.random.Generator) -> Numbers:
+    """Deal each frame's unit out to parts at random, the largest first, where most is missing.
 
-    Args:
-        parts: part of each frame.
-        sizes: the parts' names and sizes.
-        units: number of units.
-        kind: what the units are, for the message.
-
-    Raises:
-        DataError: an empty part.
+    ``wanted`` is the number of frames of each part; returns each frame's, or :data:`NOWHERE`.
     """
-    counts = np.bincount(parts[parts >= 0], minlength=len(sizes))
-    empty = [name for name, count in zip(sizes, counts, strict=True) if count == 0]
-    if empty:
-        raise DataError(
-            f"--split: no frame is left for {', '.join(empty)}: {len(parts)} frames of {units} "
-            f"{kind} that stay together do not fill {_listed(sizes, None)}; ask for fewer parts, "
-            "other sizes or another --split-by"
-        )
+    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    order = random.permutation(len(sizes))
+    missing = np.array([len(units) - wanted.sum(), *wanted])  # the first is that of no part
+    parts = np.empty(len(sizes), dtype=np.int64)
+    for number in order[np.argsort(-sizes[order], kind="stable")]:
+        parts[number] = missing.argmax()
+        missing[parts[number]] -= sizes[number]
+    return np.asarray(parts[unit] - 1)
 
 
-def _listed(sizes: Sizes, wanted: Numbers | None) -> str:
-    numbers = [None] * len(sizes) if wanted is None else wanted.tolist()
-    return ", ".join(
-        f"{name}={size:g}" + (f" ({number})" if isinstance(size, float) and number else "")
-        for (name, size), number in zip(sizes.items(), numbers, strict=True)
+def molecule(frame: Frame) -> str:
+    """Name of a frame's molecule: its group in the file, or the graph of its covalent bonds."""
+    atoms = frame.atoms
+    if "group" in atoms.info:
+        return str(atoms.info["group"])
+    graph = networkx.Graph()
+    graph.add_nodes_from((i, {"element": symbol}) for i, symbol in enumerate(atoms.symbols))
+    bonds = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.1))
+    graph.add_edges_from(zip(*bonds, strict=True))
+    return str(networkx.weisfeiler_lehman_graph_hash(graph, node_attr="element", iterations=12))
+
+
+def farthest(
+    frames: Sequence[ase.Atoms], first: Sequence[int], most: int
+) -> tuple[Numbers, NDArray[np.float64]]:
+    """Farthest-point selection, after the first ones, by averaged SOAP power spectra.
+
+    Returns numbers of the frames as they are selected, shape [n_selected], and the distance of each
+    from those before it, in the spread of all (the median distance from their mean).
+    """
+    soap_of, search_of = selectors()
+    soap = soap_of(
+        species=sorted({symbol for atoms in frames for symbol in atoms.symbols}),
+        periodic=any(atoms.pbc.any() for atoms in frames),
+        average="outer",
+        compression={"mode": "mu1nu1"},
+        **DESCRIPTOR,
     )
+    points = np.array([soap.create(atoms) for atoms in frames])
+    points -= points.mean(axis=0)
+    search = search_of(n_to_select=most, initialize=list(first)).fit(points)
+    order = np.asarray(search.selected_idx_, dtype=np.int64)
+    distance = np.sqrt(np.maximum(search.hausdorff_at_select_[order], 0.0))
+    spread = float(np.median(np.linalg.norm(points, axis=1))) or 1.0  # all may be equal
+    return order, distance / spread
+
+
+def selectors() -> tuple[Any, Any]:
+    """What describes and selects geometries; a DataError says that it is missing."""
+    try:
+        from dscribe.descriptors import SOAP
+        from skmatter.sample_selection import FPS
+    except ImportError as error:
+        needs = f"needs {error.name}: pip install 'piwsl-plugins[weak]'"
+        raise DataError(f"farthest-point selection {needs}, or select in another way") from error
+    return SOAP, FPS
+
+
+def _farthest(
+    frames: Sequence[Frame], units: Numbers, wanted: int, random: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which frames are in units that are farthest from each other."""
+    numbers, first, sizes = np.unique(units, return_index=True, return_counts=True)
+    if len(numbers) < 2:
+        return np.full(len(units), True)
+    start, most = int(random.integers(len(numbers))), min(int(wanted), len(numbers))
+    order, _ = farthest([frames[i].atoms for i in first], [start], most)
+    chosen = order[np.cumsum(sizes[order]) - sizes[order] < wanted]  # as many as reach the size
+    return np.isin(units, numbers[chosen])

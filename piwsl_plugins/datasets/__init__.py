@@ -8,17 +8,10 @@ _ROOT = Path(__file__).parent
 
 
 def path(name: str) -> Path:
-    """Return where a shipped data set, or one of its files, lies.
-
-    Args:
-        name: a data set (``formaldehyde_ccsdt_cbs``) or a file of one
-            (``formaldehyde_ccsdt_cbs/train.xyz``).
-
-    Returns:
-        The folder or the file.
+    """Path of a shipped data set, or of one of its files (``formaldehyde_ccsdt_cbs/train.xyz``).
 
     Raises:
-        KeyError: if there is none of that name; the message lists those that exist.
+        KeyError: there is none of that name; the message lists those that exist.
     """
     files = {file.relative_to(_ROOT).as_posix(): file for file in sorted(_ROOT.glob("*/*.xyz"))}
     known = {file.parent.name: file.parent for file in files.values()} | files

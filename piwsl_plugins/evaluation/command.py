@@ -1,252 +1,155 @@
-"""``piwsl evaluate``: trained models side by side on labelled frames."""
+"""Measure trained models of MACE and NequIP (and Allegro) on labelled frames, side by side.
 
-from __future__ import annotations
+Errors of energies, forces and stress, per element and configuration type; softening; whether the
+forces are the gradient of the energy and do no work around closed loops; drift in dynamics. Labels
+that are absent are left out. Writes evaluation.json and report.html, and prints a table:
 
-import argparse
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from piwsl_plugins.commands import LAYOUT, exit_status_of
-
-if TYPE_CHECKING:
-    from piwsl_plugins.evaluation.measure import Stage
-
-PROGRAM = "piwsl evaluate"
-DESCRIPTION = """\
-Measure trained models of MACE and NequIP (and Allegro) on labelled frames, side by side: errors of
-energies, forces and stress, per element and configuration type; softening; whether the forces are
-the gradient of the energy and do no work around closed loops; drift in dynamics. Labels that are
-absent are left out. Writes evaluation.json and report.html, and prints a table."""
-EPILOG = """\
-examples:
   piwsl evaluate my_model.model --data test.xyz
   piwsl evaluate plain=a/best.ckpt taylor=b/best.ckpt --data 300K=cold.xyz --data 1000K=hot.xyz
   piwsl evaluate mace.model best.ckpt --data test.xyz --environment nequip=path/to/venv
   piwsl evaluate my.model --data test.xyz --reference 'tblite.ase.TBLite:{"method":"GFN2-xTB"}'
 
 MACE and NequIP cannot be installed together: run the command where one of them is, and name the
-other's environment, which needs this package too, by --environment."""
+other's environment, which needs this package too, by --environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from piwsl_plugins import __version__
+from piwsl_plugins.data.frames import FrameSet
+from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.evaluation import dynamics, measure
+from piwsl_plugins.evaluation.inputs import SPELLING, environments, named_files, read_sets
+from piwsl_plugins.fields import add_options as add_settings
+from piwsl_plugins.models import MODULES, ModelFile, identify, is_importable, load, named_calculator
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        **LAYOUT,
-    )
-    made.add_argument(
-        "models",
-        nargs="+",
-        metavar="MODEL",
-        help="NAME.model or NAME_compiled.model of MACE; checkpoint (.ckpt), package (.nequip.zip) "
-        "or compiled model (.nequip.pt2) of NequIP; also as NAME=FILE",
-    )
-    made.add_argument(
-        "--data",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="labelled frames, any file that ASE reads; may be repeated, also as NAME=FILE",
-    )
-    made.add_argument(
-        "--output",
-        type=Path,
-        default=Path("piwsl-evaluation"),
-        metavar="FOLDER",
-        help="folder of evaluation.json and report.html (default: %(default)s)",
-    )
-    made.add_argument("--force", action="store_true", help="overwrite an earlier report there")
-    _add_labels(made.add_argument_group("labels"))
-    _add_models(made.add_argument_group("models"))
-    _add_measurements(made.add_argument_group("measurements"))
-    _add_report(made.add_argument_group("report"))
-    return made
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    add = parser.add_argument
+    words = "NAME.model or NAME_compiled.model of MACE; checkpoint (.ckpt), package (.nequip.zip) "
+    words += "or compiled model (.nequip.pt2) of NequIP; a teacher (.json); also as NAME=FILE"
+    add("models", nargs="+", metavar="MODEL", help=words)
+    words = "labelled frames, any file that training reads; may be repeated, also as NAME=FILE"
+    add("--data", action="append", required=True, metavar="FILE", help=words)
+    words = "folder of evaluation.json and report.html (default: %(default)s)"
+    add("--output", type=Path, default=Path("piwsl-evaluation"), metavar="FOLDER", help=words)
+    add("--force", action="store_true", help="overwrite an earlier report there")
+    words = "virtual environment, or its Python, in which models of mace or nequip are measured"
+    add("--environment", action="append", default=[], metavar="HOST=PATH", help=words)
+    words = "training log of a model, where it is not found beside the model file: MACE's "
+    words += "results/*_train.txt, NequIP's metrics.csv"
+    add("--log", action="append", default=[], metavar="NAME=FILE", help=words)
+    words = "errors and slopes alone: --probes 0 --nve-steps 0"
+    add("--quick", action="store_true", help=words)
+    group = parser.add_argument_group("measures")
+    add_settings(group, measure.EvaluateSettings, lambda name: [f"--{name.replace('_', '-')}"])
+    group = parser.add_argument_group("keys and units of the labels")
+    add_settings(group, DataSettings, lambda name: [SPELLING[name]], SPELLING)
 
 
-def _add_labels(group: argparse._ArgumentGroup) -> None:
-    usual = "default: REF_{0}, or {0}, whichever the file has"
-    units = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³; 3x3, 9 or Voigt 6 numbers"}
-    for quantity, unit in units.items():
-        group.add_argument(
-            f"--{quantity}-key",
-            metavar="KEY",
-            help=f"label of the {quantity}, {unit} ({usual.format(quantity)})",
-        )
-    group.add_argument(
-        "--config-type-key", metavar="KEY", help="kind of configuration (default: config_type)"
-    )
+def run(options: argparse.Namespace) -> int:
+    """Measure the models, write the report and print the table.
 
-
-def _add_models(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--environment",
-        action="append",
-        default=[],
-        metavar="HOST=PATH",
-        help="virtual environment, or its Python, in which models of mace or nequip are measured",
-    )
-    group.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    group.add_argument(
-        "--dtype",
-        choices=["float32", "float64"],
-        help="number format of MACE's models (default: a model's own); NequIP's keep theirs",
-    )
-
-
-def _add_measurements(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--quick", action="store_true", help="errors and slopes alone: --probes 0 --nve-steps 0"
-    )
-    group.add_argument(
-        "--reference",
-        metavar="CALCULATOR",
-        help="for the curvature along random directions: a model file, or the import path of an "
-        'ASE calculator, with arguments as MODULE.CLASS:{"name": value}; without it, the '
-        "curvature is that between pairs of frames",
-    )
-    group.add_argument(
-        "--probes",
-        type=int,
-        default=20,
-        metavar="N",
-        help="frames, evenly spaced over the data, for curvature, loops and finite differences "
-        "(default: %(default)s; 0 leaves them out)",
-    )
-    group.add_argument(
-        "--nve-steps",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="steps of dynamics at constant energy, from the first frame (default: %(default)s; "
-        "0 leaves it out)",
-    )
-    group.add_argument(
-        "--nve-temperature",
-        type=float,
-        default=300.0,
-        metavar="K",
-        help="of the initial velocities (default: %(default)s)",
-    )
-    group.add_argument(
-        "--nve-timestep", type=float, default=0.5, metavar="FS", help="(default: %(default)s)"
-    )
-    group.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of directions, loops, velocities and bootstraps (default: %(default)s)",
-    )
-
-
-def _add_report(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--log",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="training log of a model, where it is not found beside the model file: MACE's "
-        "results/*_train.txt, NequIP's metrics.csv",
-    )
-    group.add_argument(
-        "--learning-curves",
-        type=Path,
-        metavar="CSV",
-        help="table of errors by host, method, train_size and seed, drawn in the report",
-    )
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Words after ``piwsl evaluate``.
-
-    Returns:
-        Exit status: 0; 2 after a message about what was wrong; 130 or 143 where it was interrupted.
+    Raises:
+        ValueError: something that was given cannot be used; the message says what and why.
     """
-    # Late, for --help must not wait for torch.
-    if list(arguments[:1]) == ["--job"]:  # this process works for another one of this command
-        from piwsl_plugins.evaluation.jobs import run_handed_over
+    for module in ("matplotlib", "jinja2"):
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(f"{module} is not installed; pip install 'piwsl-plugins[evaluation]'")
+    from piwsl_plugins.evaluation.report import render, terminal_table  # which needs them
 
-        return _told(lambda stage: run_handed_over(Path(arguments[1]), stage))
-    chosen = parser().parse_args(arguments)
+    files = [options.output / name for name in ("evaluation.json", "report.html")]
+    if any(file.exists() for file in files) and not options.force:
+        raise ValueError(
+            f"--output {options.output}: an earlier report is there already; "
+            "--force overwrites it, or choose another folder"
+        )
+    if options.quick:
+        options.probes = options.nve_steps = 0
+    values = {name: getattr(options, name) for name in measure.EvaluateSettings.model_fields}
+    settings = measure.EvaluateSettings(**values)
+    if settings.reference is not None and settings.probes == 0:
+        raise ValueError("--reference needs frames to probe; leave out --quick and --probes 0")
+    models = {name: identify(path) for name, path in named_files(options.models, "models").items()}
+    from piwsl_plugins.evaluation.training_logs import logs_of  # slow to import, as pandas is
 
-    found: dict[str, Any] = {}
-
-    def run(stage: Stage) -> None:
-        from piwsl_plugins.evaluation.evaluate import evaluate
-
-        found.update(evaluate(chosen, stage))
-
-    status = _told(run)
-    if status == 0:  # once the bar is gone, which would take it to stderr
-        _show(found["models"], chosen.output)
-    return status
-
-
-def _show(models: Mapping[str, Any], folder: Path) -> None:
-    """Print the table, and where the report is."""
-    from rich.console import Console
-
-    from piwsl_plugins.evaluation.evaluate import HTML, JSON
-    from piwsl_plugins.evaluation.tables import terminal_table
-
-    console = Console()
-    console.print(terminal_table(models, console.width))
-    print(f"{folder / HTML}\n{folder / JSON}")
-
-
-def _told(run: Callable[[Stage], None]) -> int:
-    """Run with a progress bar; an error about the input is one message."""
-    from piwsl_plugins.evaluation.jobs import EndedElsewhereError
-
-    def measure() -> int:
-        try:
-            with progress() as stage:
-                run(stage)
-        except EndedElsewhereError:
-            return 2
-        return 0
-
-    return exit_status_of(PROGRAM, measure)
-
-
-@contextmanager
-def progress() -> Iterator[Stage]:
-    """A progress bar on stderr that shows the latest stage; plain lines where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
+    logs = logs_of({name: model.path for name, model in models.items()}, options.log)
+    labels = DataSettings(**{name: getattr(options, name) for name in SPELLING})
+    job = measure.Job(
+        data=named_files(options.data, "data files"), labels=labels, settings=settings
     )
+    options.output.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
+    content, measured = evaluate(job, models, environments(options.environment))
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    for file, written in zip(files, (text + "\n", render(content, measured, logs)), strict=True):
+        file.write_text(written, encoding="utf-8")
+    print(terminal_table(content["models"], shutil.get_terminal_size().columns))
+    print(f"\n{files[1]}\n{files[0]}")
+    return 0
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        shown: list[Any] = []
 
-        def stage(what: str, total: int) -> Callable[[], object]:
-            if not console.is_terminal:
-                print(what, file=sys.stderr, flush=True)
-            while shown:
-                bar.remove_task(shown.pop())
-            shown.append(bar.add_task(what, total=total or None))
-            return lambda: bar.advance(shown[-1]) if shown else None
+def evaluate(
+    job: measure.Job, models: Mapping[str, ModelFile], pythons: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, measure.Measured]]:
+    """What stands in evaluation.json, and what was found of each model, by the Pythons of hosts."""
+    of_hosts: dict[str, dict[str, Path]] = {}
+    for name, model in models.items():
+        of_hosts.setdefault(model.host, {})[name] = model.path
+    for host, own in of_hosts.items():
+        if host not in pythons and not is_importable(host):
+            raise ValueError(
+                f"{host} is not installed here, and {', '.join(own)} needs it; name the virtual "
+                f"environment that has {host} and this package: --environment {MODULES[host]}=PATH "
+                f"(or, where there is none: pip install 'piwsl-plugins[{MODULES[host]}]')"
+            )
+    sets = read_sets(job.data, job.labels)
+    for labelled in sets.values():
+        print(labelled.summary)
+        for remark in labelled.remarks:
+            print(f"warning: {remark}", file=sys.stderr)
+    if job.settings.reference:
+        job = job.model_copy(update={"curvatures": _reference(job.settings, sets)})
+    found: dict[str, measure.Measured] = {}
+    for host, own in of_hosts.items():
+        if host in pythons:
+            found |= measure.measure_elsewhere(pythons[host], host, job, own)
+        else:
+            found |= measure.measure_here(job, own, sets)
+    data = {}
+    for name, labelled in sets.items():
+        digest = hashlib.sha256(Path(labelled.path).read_bytes()).hexdigest()
+        about = {"file": labelled.path, "sha256": digest, "frames": len(labelled.frames)}
+        data[name] = {**about, "read": labelled.summary}
+    content = {
+        "made": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "piwsl_plugins": __version__,
+        "settings": job.settings.model_dump(),
+        "data": data,
+        "models": {name: found[name].numbers for name in models},
+    }
+    return content, {name: found[name] for name in models}
 
-        yield stage
+
+def _reference(settings: measure.EvaluateSettings, sets: Mapping[str, FrameSet]) -> Any:  # noqa: ANN401
+    """Curvatures at the probes by a model file or an ASE calculator, lists for JSON."""
+    if Path(spec := str(settings.reference)).is_file():
+        calculator = load(identify(Path(spec)), device=settings.device).calculator
+    else:
+        calculator = named_calculator(spec, "--reference")
+    chosen = measure.bar(measure.evenly(sets, settings.probes), "curvature of the reference")
+    try:
+        return dynamics.curvatures(chosen, calculator, settings.seed).tolist()
+    except Exception as error:  # whatever a calculator raises about a frame
+        raise ValueError(f"--reference {spec}: the calculator failed: {error}") from error

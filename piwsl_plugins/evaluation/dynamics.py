@@ -1,232 +1,211 @@
-"""Conservation of energy in molecular dynamics, and whether a trajectory leaves what is known."""
+"""What a potential does as its atoms move: curvature, closed loops, energy differences, dynamics.
+
+The frames (positions in angstrom) are copied, not changed; the same frames and seed give the same
+directions. At single frames, an energy or a force that is not finite is a ValueError.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
-from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
+from tqdm import trange
 
-from piwsl_plugins.evaluation.comparison import Floats
+from piwsl_plugins.teacher.geometries import Plausibility
 
-#: How far from the data's range a nearest neighbour may be before a trajectory counts as exploded.
-CLOSEST, FARTHEST = 0.6, 1.5
-#: Frames that the data's range is taken from; more are thinned out evenly.
-MOST_FRAMES = 200
-#: Steps between two looks at the neighbours.
-LOOK_EVERY = 10
-#: Neighbours beyond this are none, angstrom.
-NEIGHBOUR_CUTOFF = 6.0
-
-Ranges = Mapping[str, tuple[float, float]]
+Floats = NDArray[np.float64]
+MILLI = 1000.0
+CURVATURE_STEP, DIRECTIONS = 0.01, 3
+"""Of the curvature: length of the displacement of all atoms together, angstrom; how many."""
+TYPICAL_TRUNCATION = 3e3
+"""Fifth derivative along a unit direction over 30, of molecules at most, eV/angstrom^5."""
+SHORTEST_STEP, LONGEST_STEP = 1e-3, 0.04
+LOOK_EVERY = 10  # steps of dynamics between two looks at the geometry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def random_directions(n_atoms: int, count: int, rng: np.random.Generator) -> Floats:
+    """Unit directions in the space of all coordinates, uniform, shape [count, n_atoms, 3]."""
+    drawn = rng.normal(size=(count, n_atoms, 3))
+    return np.asarray(drawn / np.sqrt(np.sum(drawn**2, axis=(1, 2), keepdims=True)))
+
+
+def _ask(
+    what: Literal["energy", "forces"], frame: Atoms, shift: Floats | float, calculator: Calculator
+) -> Floats:
+    """Energy (eV) or forces (eV/angstrom) of a frame with its atoms displaced."""
+    atoms = frame.copy()
+    atoms.positions += shift
+    atoms.calc = calculator
+    answer = atoms.get_potential_energy() if what == "energy" else atoms.get_forces()
+    found = np.array(answer, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(f"the predicted {what} of a displaced frame is not a finite number")
+    return found
+
+
+def curvatures(frames: Iterable[Atoms], calculator: Calculator, seed: int = 0) -> Floats:
+    """Curvature along random unit directions d, c = -<d, F(r + h d) - F(r - h d)> / (2 h).
+
+    It is positive in a minimum; shape [n_frames, DIRECTIONS], eV/angstrom^2.
+    """
+    rng, h, found = np.random.default_rng(seed), CURVATURE_STEP, []
+    for frame in frames:
+        for way in random_directions(len(frame), DIRECTIONS, rng):
+            ahead, behind = (_ask("forces", frame, step * way, calculator) for step in (h, -h))
+            found.append(-np.sum(way * (ahead - behind)) / (2.0 * h))
+    return np.array(found).reshape(-1, DIRECTIONS)
+
+
+def loop_work(
+    frames: Iterable[Atoms], calculator: Calculator, size: float = 0.05, seed: int = 0
+) -> dict[str, float | None]:
+    """Work around a random triangle r, r + a, r + b at each frame, W = sum of <F, dl>.
+
+    It is zero for a conservative field, and for no other. Each edge is integrated by Gauss-Legendre
+    quadrature; the size is the root mean square displacement of an atom along it, angstrom. Beside
+    it stands the mean absolute work along an edge; their ratio is None where that is zero.
+    """
+    rng, works = np.random.default_rng(seed), []
+    nodes = np.array(np.polynomial.legendre.leggauss(8)).T
+    for frame in frames:
+        first, second = size * np.sqrt(len(frame)) * random_directions(len(frame), 2, rng)
+        corners = (np.zeros_like(first), first, second, np.zeros_like(first))
+        for start, end in itertools.pairwise(corners):
+            at = (start + 0.5 * (1.0 + point) * (end - start) for point, _ in nodes)
+            along = [np.sum(_ask("forces", frame, x, calculator) * (end - start)) for x in at]
+            works.append(0.5 * nodes[:, 1] @ along)
+    loops = np.array(works).reshape(-1, 3)
+    rms, edge_work = np.sqrt(np.mean(loops.sum(axis=1) ** 2)), np.mean(np.abs(loops))
+    return {
+        "rms_work_mev": float(MILLI * rms),
+        "mean_edge_work_mev": float(MILLI * edge_work),
+        "ratio": float(rms / edge_work) if edge_work > 0.0 else None,
+        "n_loops": len(loops),
+    }
+
+
+def force_consistency(
+    frames: Iterable[Atoms], calculator: Calculator, seed: int = 0, directions: int = 2
+) -> dict[str, float]:
+    """Compare -<F, d> with the derivative of the energy along random unit directions d.
+
+    The derivative is the central difference of fourth order; its step balances truncation against
+    the rounding noise s of the energies, told by fourth differences of nine close ones, whose
+    variance is (8! / 4!^2) s^2 (R. W. Hamming, *Numerical Methods for Scientists and Engineers*).
+    """
+    rng, noise, step = np.random.default_rng(seed), 0.0, 0.0
+    errors: list[float] = []
+    for frame in frames:
+        ways = random_directions(len(frame), directions, rng)
+        if not errors:
+            near = 1e-4 * np.arange(-4, 5)  # angstrom
+            energies = [_ask("energy", frame, h * ways[0], calculator) for h in near]
+            noise = np.sqrt(np.mean(np.diff(energies, n=4) ** 2) / 70.0)
+            step = float(np.clip((noise / TYPICAL_TRUNCATION) ** 0.2, SHORTEST_STEP, LONGEST_STEP))
+        forces = _ask("forces", frame, 0.0, calculator)
+        for way in ways:
+            back2, back1, on1, on2 = (
+                _ask("energy", frame, k * step * way, calculator) for k in (-2, -1, 1, 2)
+            )
+            slope = (8.0 * (on1 - back1) - (on2 - back2)) / (12.0 * step)
+            errors.append(slope + np.sum(forces * way))
+    resolution = np.hypot(noise * np.sqrt(130.0) / (12.0 * step), TYPICAL_TRUNCATION * step**4)
+    return {
+        "rms_error_mev_per_angstrom": MILLI * float(np.sqrt(np.mean(np.square(errors)))),
+        "max_error_mev_per_angstrom": MILLI * float(np.max(np.abs(errors))),
+        "resolution_mev_per_angstrom": MILLI * float(resolution),
+        "step_angstrom": step,
+        "n_directions": len(errors),
+    }
+
+
+@dataclasses.dataclass(slots=True)
 class Trajectory:
-    """Energies along a trajectory.
+    """Total energies less the first, eV per atom, at times in ps, both of shape [n].
 
     Attributes:
-        times: Shape ``[n]``, ps.
-        energies: Potential and kinetic energy together, shape ``[n]``, eV per atom, less the
-            first.
-        drift: Slope of the energy against time, eV/atom/ps; None for a trajectory that exploded or
+        exploded_at: time at which it exploded, ps, or None.
+        reason: what was found there; empty where it did not explode.
+        drift: slope of the energy against time, eV/atom/ps; None for a trajectory that exploded or
             stood in a heat bath.
-        fluctuation: Root mean square distance of the energy from that line, eV/atom; likewise.
-        exploded_at: Time at which it exploded, ps, or None.
-        reason: What was found there, or None.
+        fluctuation: root mean square distance of the energy from that line, eV/atom; likewise.
     """
 
     times: Floats
     energies: Floats
-    drift: float | None
-    fluctuation: float | None
     exploded_at: float | None
-    reason: str | None
+    reason: str
+    drift: float | None = None
+    fluctuation: float | None = None
 
 
-def nearest_neighbours(atoms: Atoms) -> Floats:
-    """Distance of each atom to the nearest other, shape ``[n_atoms]``, angstrom; inf for none."""
-    nearest = np.full(len(atoms), np.inf)
-    index, distance = neighbor_list("id", atoms, NEIGHBOUR_CUTOFF)
-    np.minimum.at(nearest, index, distance)
-    return nearest
-
-
-def neighbour_ranges(frames: Sequence[Atoms]) -> dict[str, tuple[float, float]]:
-    """Shortest and longest distance to the nearest neighbour in the data, by element, angstrom."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(int))
-    ranges: dict[str, tuple[float, float]] = {}
-    for number in chosen:
-        nearest, symbols = nearest_neighbours(frames[number]), np.array(frames[number].symbols)
-        for symbol in set(symbols.tolist()):
-            found = nearest[(symbols == symbol) & np.isfinite(nearest)]
-            if found.size:
-                low, high = ranges.get(symbol, (np.inf, 0.0))
-                ranges[symbol] = (min(low, float(found.min())), max(high, float(found.max())))
-    return ranges
-
-
-def constant_energy(
+def trajectory(
     frame: Atoms,
     calculator: Calculator,
-    ranges: Ranges,
+    known: Plausibility,
     *,
     steps: int = 1000,
     timestep: float = 0.5,
     temperature: float = 300.0,
-    seed: int = 0,
+    friction: float | None = None,
     most_drift: float = np.inf,
-    progress: Callable[[], object] | None = None,
-) -> Trajectory:
-    """Run velocity-Verlet dynamics (NVE) and follow the total energy.
-
-    It counts as exploded, and stops, where the energy is no finite number, or where the nearest
-    neighbour of an atom is closer than 0.6 times the shortest such distance in the data, or
-    farther than 1.5 times the longest.
-
-    Args:
-        frame: Where it starts, angstrom; it is copied, not changed.
-        calculator: Any ASE calculator with energies and forces.
-        ranges: Distances to the nearest neighbour in the data, as of `neighbour_ranges`.
-        steps: Number of steps.
-        timestep: Femtoseconds.
-        temperature: Of the initial velocities, kelvin, before the common translation and, if not
-            periodic, rotation of several atoms are taken out.
-        seed: Seed of the velocities.
-        most_drift: It counts as exploded, too, where the energy is farther than that from the
-            first, eV per atom.
-        progress: Called after each step.
-    """
-    atoms, _ = _start(frame, calculator, temperature, seed)
-    dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
-    found = _follow(atoms, dynamics, ranges, steps, timestep, most_drift, progress)
-    if found.reason is not None or len(found.times) < 3:
-        return found
-    line = np.polyfit(found.times, found.energies, 1)
-    away = found.energies - np.polyval(line, found.times)
-    return replace(found, drift=float(line[0]), fluctuation=float(np.sqrt(np.mean(away**2))))
-
-
-def heat_bath(
-    frame: Atoms,
-    calculator: Calculator,
-    ranges: Ranges,
-    *,
-    steps: int = 1000,
-    timestep: float = 0.5,
-    temperature: float = 300.0,
-    friction: float = 0.01,
     seed: int = 0,
-    progress: Callable[[], object] | None = None,
 ) -> Trajectory:
-    """Run Langevin dynamics (NVT); what counts as exploded is that of `constant_energy`.
+    """Run dynamics by ASE, at constant energy or in a heat bath, and follow the total energy.
 
-    Args:
-        frame: Where it starts, angstrom; it is copied, not changed.
-        calculator: Any ASE calculator with energies and forces.
-        ranges: Distances to the nearest neighbour in the data, as of `neighbour_ranges`.
-        steps: Number of steps.
-        timestep: Femtoseconds.
-        temperature: Of the initial velocities and of the bath, kelvin.
-        friction: Of the bath, 1/fs.
-        seed: Seed of the velocities and of the bath.
-        progress: Called after each step.
-
-    Returns:
-        The trajectory, with the energies that the bath gives and takes, and without a drift.
+    It stops as exploded where the model fails, the energy is farther than ``most_drift`` (eV per
+    atom) from the first, or an atom's nearest neighbour is outside the range of the ``known``
+    geometries. Timestep in fs, temperature in K, friction of the Langevin bath in 1/fs.
     """
-    atoms, rng = _start(frame, calculator, temperature, seed)
-    dynamics = Langevin(
-        atoms,
-        timestep=timestep * units.fs,
-        temperature_K=temperature,
-        friction=friction / units.fs,
-        fixcm=False,
-        rng=rng,
-    )
-    return _follow(atoms, dynamics, ranges, steps, timestep, np.inf, progress)
-
-
-def _start(
-    frame: Atoms, calculator: Calculator, temperature: float, seed: int
-) -> tuple[Atoms, np.random.Generator]:
     atoms = Atoms(frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
     rng = np.random.default_rng(seed)
-    thermalise(atoms, temperature, rng)
+    spread = np.sqrt(units.kB * temperature * atoms.get_masses()[:, None])
+    atoms.set_momenta(spread * rng.normal(size=(len(atoms), 3)))  # of Maxwell and Boltzmann
+    Stationary(atoms, preserve_temperature=False)
+    # of a linear molecule, ASE would divide by a moment of inertia of zero
+    if not atoms.pbc.any() and atoms.get_moments_of_inertia().min() > 1e-3:
+        ZeroRotation(atoms, preserve_temperature=False)
     atoms.calc = calculator
-    return atoms, rng
-
-
-def _follow(
-    atoms: Atoms,
-    dynamics: VelocityVerlet | Langevin,
-    ranges: Ranges,
-    steps: int,
-    timestep: float,
-    most_drift: float,
-    progress: Callable[[], object] | None,
-) -> Trajectory:
-    """Step until the end or an explosion."""
-    energies = [float(atoms.get_total_energy()) / len(atoms)]
-    reason = None
-    for step in range(1, steps + 1):
+    step_length = timestep * units.fs
+    dynamics: VelocityVerlet | Langevin = VelocityVerlet(atoms, timestep=step_length)
+    if friction is not None:
+        bath: dict[str, Any] = {
+            "temperature_K": temperature,
+            "friction": friction / units.fs,
+            "fixcm": False,
+        }
+        dynamics = Langevin(atoms, step_length, rng=rng, **bath)
+    energies, reason, step = [float(atoms.get_total_energy()) / len(atoms)], "", 0
+    for step in trange(1, steps + 1, desc="dynamics", leave=False, disable=None):
         try:
             dynamics.step()  # type: ignore[no-untyped-call]  # of Langevin
             energy = float(atoms.get_total_energy()) / len(atoms)
+            if not np.isfinite(energy):
+                raise ValueError("the energy is not a finite number")
         except Exception as error:  # whatever a calculator raises far from what it knows
             reason = f"the model failed: {error}"
             break
-        if not np.isfinite(energy):
-            reason = "the energy is not a finite number"
-        elif abs(energy - energies[0]) > most_drift:
-            reason = f"the energy is {energy - energies[0]:+.3g} eV per atom from the first"
+        energies.append(energy)
+        if abs(change := energy - energies[0]) > most_drift:
+            reason = f"the energy is {change:+.3g} eV per atom from the first"
         elif step % LOOK_EVERY == 0 or step == steps:
-            reason = strange_neighbour(atoms, ranges)
-        if np.isfinite(energy):
-            energies.append(energy)
-        if reason is not None:
+            reason = known.objection(atoms, atoms)
+        if reason:
             break
-        if progress is not None:
-            progress()
-    return Trajectory(
-        times=1e-3 * timestep * np.arange(len(energies), dtype=np.float64),
-        energies=np.array(energies) - energies[0],
-        drift=None,
-        fluctuation=None,
-        exploded_at=None if reason is None else 1e-3 * timestep * step,
-        reason=reason,
-    )
-
-
-def thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    """Draw momenta of a temperature, less the common translation and, if not periodic, rotation."""
-    masses = atoms.get_masses()[:, None]
-    momenta = np.sqrt(units.kB * temperature * masses) * rng.normal(size=(len(atoms), 3))
-    if len(atoms) > 1:
-        momenta -= masses * momenta.sum(axis=0) / masses.sum()
-    if len(atoms) > 1 and not atoms.pbc.any():
-        arms = atoms.positions - atoms.get_center_of_mass()
-        inertia = np.sum(masses * arms**2) * np.eye(3) - (masses * arms).T @ arms
-        # the inverse that leaves out the axis of a linear molecule
-        turning = np.linalg.pinv(inertia, rcond=1e-9) @ np.cross(arms, momenta).sum(axis=0)
-        momenta -= masses * np.cross(turning, arms)
-    atoms.set_momenta(momenta)
-
-
-def strange_neighbour(atoms: Atoms, ranges: Ranges) -> str | None:
-    """The first atom whose nearest neighbour is far outside the data's range, in words."""
-    for number, distance in enumerate(nearest_neighbours(atoms)):
-        symbol = str(atoms.symbols[number])
-        low, high = ranges.get(symbol, (0.0, np.inf))
-        if not CLOSEST * low <= distance <= FARTHEST * high:
-            far = f"over {NEIGHBOUR_CUTOFF:.0f}" if np.isinf(distance) else f"{distance:.2f}"
-            return (
-                f"the nearest neighbour of atom {number} ({symbol}) is {far} Å away; "
-                f"in the data {low:.2f} to {high:.2f} Å"
-            )
-    return None
+    times = 1e-3 * timestep * np.arange(len(energies), dtype=np.float64)
+    end = 1e-3 * timestep * step if reason else None
+    found = Trajectory(times, np.array(energies) - energies[0], end, reason)
+    if not reason and friction is None and steps > 1:
+        line = np.polyfit(times, found.energies, 1)
+        away = found.energies - np.polyval(line, times)
+        found.drift, found.fluctuation = float(line[0]), float(np.sqrt(np.mean(away**2)))
+    return found

@@ -1,140 +1,130 @@
-"""Figures for people; needs matplotlib, and neither a display nor a global state."""
+"""Figures of models side by side; one model has one colour, marker and dash in all panels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from piwsl_plugins.evaluation.comparison import Comparison
-from piwsl_plugins.evaluation.summary import Summary, summarise
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Above this many force components a panel shows their density instead of single points.
-MANY_COMPONENTS = 3000
-#: More panels than these stand in two columns.
-MOST_IN_ONE_ROW = 3
-BLUE, ORANGE = "#3b6ea8", "#d1661c"
+Floats = NDArray[np.float64]
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+"""Told apart by people with the usual kinds of colour blindness (Okabe and Ito)."""
+MARKERS, DASHES = "osD^vPX<>*", ("-", "--", ":", "-.")
 
 
-def _caption(summary: Summary) -> str:
-    lines = [f"force RMSE  {summary.force_rmse_mev_per_angstrom:.0f} meV/Å"]
-    if summary.softening is not None:
-        slope = f"slope  {summary.softening.slope:.3f}"
-        if summary.softening.interval is not None:
-            low, high = summary.softening.interval
-            slope += f"  (95 %: {low:.3f} – {high:.3f})"
-        lines.append(slope)
-    if summary.energy_rmse_mev is not None:
-        lines.append(f"energy RMSE  {summary.energy_rmse_mev:.1f} meV")
-    return "\n".join(lines)
+def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes of each model or method, to be used in every panel."""
+    dashes = [dash for dash in DASHES for _ in COLOURS]
+    every = zip(names, cycle(COLOURS), cycle(MARKERS), cycle(dashes), strict=False)
+    return {n: {"color": c, "marker": m, "linestyle": d} for n, c, m, d in every}
 
 
-def _panel(axes: Axes, comparison: Comparison, limit: float) -> None:
-    from matplotlib.colors import LogNorm
+def _panels(
+    count: int, height: float, most: int = 4, *, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with as many panels as wanted; what finds no room in a row follows in threes."""
+    from matplotlib.figure import Figure  # which needs neither a display nor global state
 
-    predicted, reference = (forces.ravel() for forces in comparison.labelled_forces)
-    span = np.array([-limit, limit])
-    axes.plot(span, span, color="0.55", linewidth=1.0, label="predicted = reference", zorder=1)
-    if reference.size > MANY_COMPONENTS:
-        axes.hexbin(
-            reference,
-            predicted,
-            gridsize=70,
-            extent=(-limit, limit, -limit, limit),
-            norm=LogNorm(vmin=0.2),  # below one count, so that a single point is still seen
-            mincnt=1,
-            cmap="Blues",
-            linewidths=0.0,
-            zorder=2,
-        )
-    else:
-        alpha = float(np.clip(200.0 / reference.size, 0.15, 0.7))
-        axes.scatter(reference, predicted, s=16, color=BLUE, alpha=alpha, linewidths=0, zorder=2)
-    summary = summarise(comparison)
-    if summary.softening is not None:
-        axes.plot(
-            span,
-            summary.softening.slope * span,
-            color=ORANGE,
-            linewidth=1.4,
-            linestyle=(0, (5, 3)),
-            label="slope through the origin",
-            zorder=3,
-        )
-    axes.text(0.04, 0.96, _caption(summary), transform=axes.transAxes, va="top", fontsize=9)
-    axes.set(xlim=span, ylim=span, box_aspect=1.0)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
-
-
-def force_parity(comparisons: Mapping[str, Comparison], *, title: str | None = None) -> Figure:
-    """Draw predicted against reference force components, one panel a model, on one scale.
-
-    Up to three panels stand side by side, more of them in two columns.
-
-    Args:
-        comparisons: Predictions and labels by the name that the panel shall bear, in
-            eV/angstrom. Atoms without a force label are left out.
-        title: Line above the panels.
-
-    Returns:
-        The figure, not yet saved.
-
-    Raises:
-        ValueError: There is no model, or one that has no force label to be compared with.
-    """
-    # late: reading errors needs no matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    if not comparisons:
-        raise ValueError("no model to draw")
-    largest = 0.0
-    for name, comparison in comparisons.items():
-        predicted, reference = comparison.labelled_forces
-        if reference.size == 0:
-            raise ValueError(f"'{name}' has no reference forces to be compared with")
-        largest = max(largest, float(np.abs(predicted).max()), float(np.abs(reference).max()))
-    limit = 1.06 * largest if largest > 0.0 else 1.0
-    columns = len(comparisons) if len(comparisons) <= MOST_IN_ONE_ROW else 2
-    rows = -(-len(comparisons) // columns)
-    # a tenth of an inch, so that titles keep off the panels above
-    layout = ConstrainedLayoutEngine(compress=True, h_pad=0.1 if rows > 1 else None)
-    figure = Figure(figsize=(4.4 * columns + 0.4, 4.5 * rows + 0.7), layout=layout)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    panels = list(grid.flat)
-    for unused in panels[len(comparisons) :]:
+    columns = count if count <= most else min(most, 3)
+    rows, width = -(-count // columns), 10.0 * columns / max(columns, min(most, 3))
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
+    for axes in grid:
+        axes.tick_params(labelsize=8)
+        axes.xaxis.label.set_fontsize(9)
+        axes.yaxis.label.set_fontsize(9)
+    for unused in grid[count:]:
         unused.remove()
-        panels[len(comparisons) - columns].tick_params(labelbottom=True)
-    for number, (name, comparison) in enumerate(comparisons.items()):
-        axes = panels[number]
-        _panel(axes, comparison, limit)
-        axes.set_title(name, fontsize=11)
-        if number % columns == 0:
-            axes.set_ylabel("predicted force (eV/Å)")
-        if number >= len(comparisons) - columns:
-            axes.set_xlabel("reference force (eV/Å)")
-    if title is not None:
-        figure.suptitle(title, fontsize=11)
+    return figure, grid[:count]
+
+
+def parity(
+    clouds: Mapping[str, Floats], what: str, names: Sequence[str], slopes: Mapping[str, float]
+) -> Figure:
+    """Predictions against references (by model, shape [2, n]), one panel a model, on one scale.
+
+    Axes are called ``what``; the names of all models decide on the looks; slopes through the origin
+    are drawn of the models that have one.
+    """
+    every = np.concatenate([cloud.ravel() for cloud in clouds.values()])
+    margin = 0.05 * np.ptp(every) or 1.0
+    span, style = np.array([every.min() - margin, every.max() + margin]), looks(names)
+    figure, grid = _panels(len(clouds), 3.0 if len(clouds) == 4 else 3.6)
+    for axes, (name, (reference, predicted)) in zip(grid, clouds.items(), strict=True):
+        many, look = reference.size > 500, style[name]  # many are drawn as pixels
+        axes.plot(span, span, color="0.6", linewidth=1.0, zorder=1)
+        axes.scatter(
+            reference, predicted, s=6 if many else 14, color=look["color"], marker=look["marker"],
+            alpha=float(np.clip(400.0 / reference.size, 0.1, 0.7)), linewidths=0, rasterized=many,
+        )  # fmt: skip
+        if name in slopes:
+            axes.plot(span, slopes[name] * span, color="0.15", dashes=(5, 3), linewidth=1.2)
+        axes.set(xlim=span, ylim=span, box_aspect=1.0)
+        axes.set(xlabel=f"reference {what}", ylabel=f"predicted {what}")
+        slope = f", slope {slopes[name]:.3f}" if name in slopes else ""
+        axes.set_title(name + slope, fontsize=10)
     return figure
 
 
-def save(figure: Figure, path: Path, *, dpi: int = 160) -> Path:
-    """Write a figure to a file, making its folder where needed.
+def histograms(sets: Mapping[str, Mapping[str, Floats]], names: Sequence[str]) -> Figure:
+    """Distributions of predicted less reference values (by panel and model, shape [2, n])."""
+    style = looks(names)
+    figure, grid = _panels(len(sets), height=3.0, most=2)
+    for axes, (label, clouds) in zip(grid, sets.items(), strict=True):
+        errors = {name: predicted - reference for name, (reference, predicted) in clouds.items()}
+        everything = np.concatenate(list(errors.values()))
+        # a few strays must not squeeze all others into one bar
+        edge = float(np.quantile(np.abs(everything), 0.998)) or 1.0
+        count = int(np.clip(2.0 * (everything.size / len(clouds)) ** (1 / 3), 8, 60))
+        for name, error in errors.items():
+            look = {key: style[name][key] for key in ("color", "linestyle")}
+            inside = np.clip(error, -edge, edge)
+            axes.hist(inside, count, range=(-edge, edge), histtype="step", label=name, **look)
+        axes.axvline(0.0, color="0.6", linewidth=0.8, zorder=0)
+        axes.set(xlabel=label, ylabel="count")
+    grid[0].legend(fontsize=8, frameon=False)
+    return figure
 
-    Args:
-        figure: What to write.
-        path: File name; its suffix decides the format.
-        dpi: Resolution of pixel formats.
 
-    Returns:
-        The path.
+def slope_intervals(found: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> Figure:
+    """Slopes with their intervals by model, or None, one panel a kind and one line a model."""
+    names = list(next(iter(found.values())))
+    style = looks(names)
+    figure, grid = _panels(len(found), height=0.9 + 0.32 * len(names), sharey=True)
+    for axes, (what, of_models) in zip(grid, found.items(), strict=True):
+        for row, name in enumerate(reversed(names)):
+            if slope := of_models[name]:
+                ends = slope["interval"] or [slope["slope"]] * 2
+                axes.plot(ends, [row, row], color=style[name]["color"], linewidth=2.0)
+                axes.plot(slope["slope"], row, markersize=6, **style[name])
+        axes.axvline(1.0, color="0.5", linewidth=1.0, linestyle="--", zorder=0)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        n = max(slope["n_frames"] for slope in of_models.values() if slope)
+        axes.set_title(f"{what}, n = {n} frames", fontsize=10)
+        axes.set_yticks(range(len(names)), list(reversed(names)))
+    return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[Any, Any]]], across: str, *, log: bool = False
+) -> Figure:
+    """Lines, each the values along both axes, by the label of their panel and by name.
+
+    Scales are logarithmic, if so wanted, where all values of a panel are positive.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-    return path
+    figure, grid = _panels(len(panels), height=3.2, most=2)
+    for axes, (label, lines) in zip(grid, panels.items(), strict=True):
+        for (x, y), (name, look) in zip(lines.values(), looks(list(lines)).items(), strict=True):
+            axes.plot(x, y, linewidth=1.4, label=name, markevery=0.1, **look)
+        if log and all(np.min(y) > 0.0 for _, y in lines.values()):
+            axes.set_yscale("log")
+        axes.set(xlabel=across, ylabel=label)
+        axes.legend(fontsize=8, frameon=False)
+    return figure

@@ -1,263 +1,229 @@
-"""Everything that is measured of one model: numbers for JSON, arrays for the figures."""
+"""What is measured of each model, here or by another Python in which the model's host is installed.
+
+``python -m piwsl_plugins.evaluation.measure FOLDER`` is what the other Python does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import pydantic
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from piwsl_plugins.evaluation.accuracy import MILLI, accuracy
-from piwsl_plugins.evaluation.comparison import Comparison, Floats
-from piwsl_plugins.evaluation.cost import force_call_time
-from piwsl_plugins.evaluation.curvature import curvature_softening, curvatures
-from piwsl_plugins.evaluation.dynamics import constant_energy, neighbour_ranges
-from piwsl_plugins.evaluation.finite_differences import force_consistency
-from piwsl_plugins.evaluation.frames import FrameSet
-from piwsl_plugins.evaluation.loops import loop_work
-from piwsl_plugins.evaluation.predict import compare
-from piwsl_plugins.evaluation.secants import secant_curvatures, secant_softening
+from piwsl_plugins import __version__
+from piwsl_plugins.data.frames import FrameSet
+from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.evaluation import dynamics
+from piwsl_plugins.evaluation.errors import MILLI, accuracy, compare, secant_curvatures, slope
+from piwsl_plugins.evaluation.inputs import read_sets
+from piwsl_plugins.fields import Settings, setting
+from piwsl_plugins.models import DISTRIBUTIONS, MODULES, identify, load
+from piwsl_plugins.teacher.geometries import Plausibility
 
-#: Opens a stage of known length and returns what is called after each of its steps.
-Stage = Callable[[str, int], Callable[[], object]]
-
-
-def silent(_: str, __: int) -> Callable[[], object]:
-    """A stage that nobody watches."""
-    return lambda: None
+Floats = NDArray[np.float64]
+Sets = Mapping[str, FrameSet]
+bar = functools.partial(tqdm, leave=False, disable=None)  # None: where stderr is no terminal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What is measured beside the errors, and how.
+class EvaluateSettings(Settings):
+    """What is measured of each model, and where."""
 
-    Attributes:
-        probes: Frames, evenly spaced over the data, at which curvature, loops and finite
-            differences are taken; 0 leaves them out.
-        directions: Random directions at each of them for the curvature.
-        curvature_step: Step of the curvature's differences, angstrom.
-        loop_size: Root mean square displacement of an atom along a loop's edges, angstrom.
-        nve_steps: Steps of the dynamics, which starts at the first frame; 0 leaves it out.
-        nve_temperature: Of the initial velocities, kelvin.
-        nve_timestep: Femtoseconds.
-        seed: Seed of directions, loops, velocities and bootstraps.
+    reference: str | None = setting(
+        None,
+        "for the curvature along random directions: a model file of a host that is installed here, "
+        "or the import path of an ASE calculator, with arguments as "
+        'MODULE.CLASS:{"name": value}; left out, the curvature is that between pairs of frames',
+    )
+    probes: int = setting(
+        20, "evenly spaced frames for curvature, loops and differences; 0 leaves them out", ge=0
+    )
+    nve_steps: int = setting(
+        1000, "steps of dynamics at constant energy, from the first frame; 0 leaves it out", ge=0
+    )
+    nve_temperature: float = setting(300.0, "of the initial velocities", unit="K", ge=0)
+    nve_timestep: float = setting(0.5, "of the dynamics", unit="fs", gt=0, le=100)
+    seed: int = setting(0, "of directions, loops, velocities and bootstraps", ge=0)
+    device: str = setting("cpu", "cpu, cuda or cuda:NUMBER")
+    dtype: Literal["float32", "float64"] | None = setting(
+        None, "number format of MACE's models; left out, a model's own, as NequIP's keep theirs"
+    )
+    config_type_key: str = setting("config_type", "name of the configuration type in the files")
 
-    Raises:
-        ValueError: A value is out of range.
+
+class Job(pydantic.BaseModel):
+    """What is to be measured on which files of frames, by name, and how their labels are read.
+
+    Curvatures are those of the reference at the probes, [n_probes, DIRECTIONS], eV/angstrom^2.
     """
 
-    probes: int = 20
-    directions: int = 3
-    curvature_step: float = 0.01
-    loop_size: float = 0.05
-    nve_steps: int = 1000
-    nve_temperature: float = 300.0
-    nve_timestep: float = 0.5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("probes", "nve_steps", "nve_temperature", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.directions < 1:
-            raise ValueError(f"directions must be at least 1, got {self.directions}")
-        for name in ("curvature_step", "loop_size", "nve_timestep"):
-            if not 0.0 < getattr(self, name) < 100.0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+    data: dict[str, Path]
+    labels: DataSettings
+    settings: EvaluateSettings
+    curvatures: list[list[float]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found of one model.
+    """The figures of merit of one model, ready for JSON, and what the figures are drawn from.
 
-    Attributes:
-        numbers: The figures of merit, ready for JSON; None where they do not apply.
-        arrays: What the figures are drawn from, by name.
+    Arrays have the shape [2, n], references first: of each set by its index ``setI_energy``
+    (meV/atom, less the mean reference), ``setI_forces`` (eV/angstrom), ``setI_secant``
+    (eV/angstrom^2); ``curvature`` (eV/angstrom^2); ``nve``, times (ps) and energies (eV per atom).
     """
 
     numbers: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, Floats]
 
-    def comparison(self, index: int) -> Comparison:
-        """Predictions beside labels on the set of frames of that index."""
-        prefix = f"set{index}_"
-        return Comparison(
-            **{
-                name.removeprefix(prefix): array
-                for name, array in self.arrays.items()
-                if name.startswith(prefix) and "secant" not in name
-            }
+
+def evenly(sets: Sets, count: int) -> list[Atoms]:
+    """So many structures of all sets, evenly spaced from the first on."""
+    structures = [frame.atoms for found in sets.values() for frame in found.frames]
+    chosen = np.unique(np.linspace(0, len(structures) - 1, count).round().astype(int))
+    return [structures[index] for index in chosen]
+
+
+def measure(calculator: Calculator, sets: Sets, job: Job) -> Measured:
+    """Measure a model on the job's sets of frames; a ValueError names the frame where it fails."""
+    settings, seed, seconds = job.settings, job.settings.seed, list[float]()
+    arrays, numbers = dict[str, Floats](), dict[str, Any](test_sets={})
+    for index, (name, labelled) in enumerate(sets.items()):
+        frames = bar(labelled.frames, f"errors on {name}")
+        table = compare(frames, calculator, settings.config_type_key)
+        predicted, reference, pairs = secant_curvatures(labelled.frames, table)
+        secant = slope(predicted, reference, pairs, seed)
+        numbers["test_sets"][name] = accuracy(table, seed) | {"secant_curvature": secant}
+        rows, both = table.dropna(subset="reference"), ["reference", "predicted"]
+        energies, forces = (rows[rows["label"] == label] for label in ("energy", "forces"))
+        per_atom = MILLI * energies[both].div(energies["n_atoms"], axis=0)
+        clouds = {
+            "energy": (per_atom - per_atom["reference"].mean()).to_numpy().T,
+            "forces": forces[both].to_numpy().T,
+            "secant": np.array([reference, predicted]),
+        }
+        arrays |= {f"set{index}_{kind}": cloud for kind, cloud in clouds.items() if cloud.size}
+        seconds += table.groupby("frame")["seconds"].first().to_list()
+    numbers["ms_per_force_call"] = MILLI * float(np.median(seconds))
+    numbers |= dict.fromkeys(("curvature", "loops", "finite_differences", "nve"))
+    if settings.probes > 0:
+        chosen = evenly(sets, settings.probes)
+        probed = bar(chosen, "closed loops")
+        numbers["loops"] = dynamics.loop_work(probed, calculator, seed=seed)
+        probed = bar(chosen, "finite differences")
+        numbers["finite_differences"] = dynamics.force_consistency(probed, calculator, seed)
+        if job.curvatures is not None:
+            found = dynamics.curvatures(bar(chosen, "curvature"), calculator, seed)
+            cloud = np.array([np.ravel(job.curvatures), found.ravel()])
+            group = np.repeat(np.arange(len(found)), found.shape[1])
+            numbers["curvature"] = slope(cloud[1], cloud[0], group, seed)
+            arrays["curvature"] = cloud
+    if settings.nve_steps > 0:
+        known = evenly(sets, 200)
+        how = {"temperature": settings.nve_temperature, "timestep": settings.nve_timestep}
+        path = dynamics.trajectory(
+            known[0], calculator, Plausibility(known), steps=settings.nve_steps, seed=seed, **how
         )
+        numbers["nve"] = {
+            "drift_mev_per_atom_per_ps": path.drift and MILLI * path.drift,
+            "fluctuation_mev_per_atom": path.fluctuation and MILLI * path.fluctuation,
+            "exploded_at_ps": path.exploded_at,
+            "reason": path.reason or None,
+            "time_ps": float(path.times[-1]),
+        }
+        arrays["nve"] = np.array([path.times, path.energies])
+    return Measured(numbers, arrays)
 
 
-def probe_frames(sets: Sequence[FrameSet], count: int) -> list[Atoms]:
-    """Up to ``count`` frames, evenly spaced over all sets."""
-    frames = [frame for frame_set in sets for frame in frame_set.frames]
-    chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
-    return [frames[index] for index in chosen]
+def measure_here(job: Job, models: Mapping[str, Path], sets: Sets) -> dict[str, Measured]:
+    """Measure models, files by name, here; a ValueError names one that cannot be measured."""
+    settings, measured = job.settings, {}
+    for name, path in models.items():
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        file = identify(path)
+        loaded = load(file, dtype=settings.dtype, device=settings.device)
+        for frame in (frame for found in sets.values() for frame in found.frames):
+            if unknown := sorted(set(frame.atoms.symbols) - loaded.elements):
+                raise ValueError(
+                    f"{frame.name} holds {', '.join(unknown)}; the model '{name}' knows only "
+                    f"{', '.join(sorted(loaded.elements))}"
+                )
+        try:
+            found = measure(loaded.calculator, sets, job)
+        except ValueError as error:
+            raise ValueError(f"model '{name}': {error}") from error
+        packages = (DISTRIBUTIONS[file.host], "torch", "ase", "numpy", "piwsl-plugins")
+        about = {
+            "file": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "host": file.host,
+            "kind": file.kind,
+            "dtype": loaded.dtype,
+            "device": settings.device,
+            "versions": {package: importlib.metadata.version(package) for package in packages},
+        }
+        measured[name] = Measured(about | found.numbers, found.arrays)
+    return measured
 
 
-def probe_curvatures(
-    sets: Sequence[FrameSet], calculator: Calculator, settings: Settings, stage: Stage
-) -> Floats:
-    """Curvatures at the probes, the same directions for every calculator, eV/angstrom^2."""
-    frames = probe_frames(sets, settings.probes)
-    return curvatures(
-        frames,
-        calculator,
-        directions=settings.directions,
-        step=settings.curvature_step,
-        seed=settings.seed,
-        progress=stage("curvature along random directions", len(frames) * settings.directions),
-    )
-
-
-def measure(
-    calculator: Calculator,
-    sets: Sequence[FrameSet],
-    settings: Settings,
-    *,
-    reference_curvatures: Floats | None = None,
-    stage: Stage = silent,
-) -> Measured:
-    """Measure a model.
-
-    Args:
-        calculator: The model.
-        sets: Labelled frames.
-        settings: What is measured beside the errors.
-        reference_curvatures: Those of a reference calculator at the probes, shape ``[n_probes,
-            directions]``, eV/angstrom^2, or None.
-        stage: Told of every step, for a progress bar.
+def measure_elsewhere(
+    python: str, host: str, job: Job, models: Mapping[str, Path]
+) -> dict[str, Measured]:
+    """Measure models of a host, files by name, by another Python.
 
     Raises:
-        ValueError: The model fails at a frame, or predicts what is not a finite number; the
-            message names it.
+        ValueError: it does not run, lacks the host or this version of this package, or has failed.
     """
-    arrays: dict[str, NDArray[Any]] = {}
-    numbers: dict[str, Any] = {"test_sets": {}}
-    for index, frame_set in enumerate(sets):
-        errors, found = _errors(calculator, frame_set, settings, stage)
-        numbers["test_sets"][frame_set.name] = errors
-        arrays |= {f"set{index}_{name}": array for name, array in found.items()}
-    everything = [frame for frame_set in sets for frame in frame_set.frames]
-    numbers["ms_per_force_call"] = force_call_time(everything, calculator, seed=settings.seed)
-    numbers |= {"curvature": None, "loops": None, "finite_differences": None, "nve": None}
-    if settings.probes > 0:
-        numbers |= _probe(calculator, sets, settings, stage)
-        if reference_curvatures is not None:
-            predicted = probe_curvatures(sets, calculator, settings, stage)
-            slope = curvature_softening(predicted, reference_curvatures, seed=settings.seed)
-            numbers["curvature"] = asdict(slope)
-            arrays["curvature_predicted"] = predicted
-            arrays["curvature_reference"] = reference_curvatures
-    if settings.nve_steps > 0:
-        numbers["nve"], found = _dynamics(calculator, sets, settings, stage)
-        arrays |= found
-    return Measured(numbers=numbers, arrays=arrays)
-
-
-def _errors(
-    calculator: Calculator, frame_set: FrameSet, settings: Settings, stage: Stage
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Errors on one set of frames, and the slope of the secant curvatures between them."""
-    step = stage(f"errors on {frame_set.name}", len(frame_set.frames))
-    try:
-        comparison = compare(
-            frame_set.frames,
-            calculator,
-            energy_key=frame_set.keys["energy"],
-            forces_key=frame_set.keys["forces"],
-            stress_key=frame_set.keys["stress"],
-            progress=lambda _: step(),
-        )
-    except ValueError as error:
-        raise ValueError(f"{frame_set.path}: {error}") from error
-    found = accuracy(comparison, frame_set.symbols, frame_set.config_types, seed=settings.seed)
-    numbers: dict[str, Any] = {**asdict(found), "secant_curvature": None}
-    arrays: dict[str, NDArray[Any]] = {
-        name: getattr(comparison, name)
-        for name in (
-            *("n_atoms", "energies", "reference_energies", "forces", "reference_forces"),
-            *("stresses", "reference_stresses"),
-        )
-    }
-    secants = secant_curvatures(frame_set.frames, comparison)
-    if secants is not None and np.any(secants.reference):
-        numbers["secant_curvature"] = asdict(secant_softening(secants, seed=settings.seed))
-        arrays |= {
-            "secant_predicted": secants.predicted,
-            "secant_reference": secants.reference,
-        }
-    return numbers, arrays
-
-
-def _probe(
-    calculator: Calculator, sets: Sequence[FrameSet], settings: Settings, stage: Stage
-) -> dict[str, Any]:
-    """Work around loops and finite differences at the probes."""
-    frames = probe_frames(sets, settings.probes)
-    loops = loop_work(
-        frames,
-        calculator,
-        size=settings.loop_size,
-        seed=settings.seed,
-        progress=stage("work around closed loops", len(frames)),
-    )
-    differences = force_consistency(
-        frames,
-        calculator,
-        seed=settings.seed,
-        progress=stage("finite differences of the energy", 2 * len(frames)),
-    )
+    where = f"--environment {MODULES[host]}={python}"
+    with tempfile.TemporaryDirectory(prefix="piwsl-evaluate-") as folder:
+        given = {"version": __version__, "job": job.model_dump(mode="json"), "models": models}
+        Path(folder, "job.json").write_text(json.dumps(given, default=str), encoding="utf-8")
+        command = [python, "-m", "piwsl_plugins.evaluation.measure", folder]
+        try:
+            done = subprocess.run(command, stdout=subprocess.DEVNULL)
+        except OSError as error:
+            raise ValueError(f"{where}: this Python does not run: {error}") from error
+        if not (answer := Path(folder, "answer.json")).exists():
+            raise ValueError(
+                f"{where}: it ended with status {done.returncode}; it needs piwsl-plugins "
+                f"{__version__} and {DISTRIBUTIONS[host]}"
+            )
+        found = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in found:
+        raise ValueError(f"{where}: {found['error']}")
     return {
-        "loops": {
-            "rms_work_mev": MILLI * loops.rms_work,
-            "mean_edge_work_mev": MILLI * loops.mean_edge_work,
-            "ratio": loops.ratio,
-            "n_loops": loops.n_loops,
-        },
-        "finite_differences": {
-            "rms_error_mev_per_angstrom": MILLI * differences.rms_error,
-            "max_error_mev_per_angstrom": MILLI * differences.max_error,
-            "resolution_mev_per_angstrom": MILLI * differences.resolution,
-            "step_angstrom": differences.step,
-            "n_directions": differences.n_directions,
-        },
+        name: Measured(numbers, {key: np.array(values) for key, values in arrays.items()})
+        for name, (numbers, arrays) in found.items()
     }
 
 
-def _dynamics(
-    calculator: Calculator, sets: Sequence[FrameSet], settings: Settings, stage: Stage
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """NVE dynamics from the first frame."""
-    everything = [frame for frame_set in sets for frame in frame_set.frames]
-    found = constant_energy(
-        everything[0],
-        calculator,
-        neighbour_ranges(everything),
-        steps=settings.nve_steps,
-        timestep=settings.nve_timestep,
-        temperature=settings.nve_temperature,
-        seed=settings.seed,
-        progress=stage("dynamics at constant energy", settings.nve_steps),
-    )
-    numbers = {
-        "drift_mev_per_atom_per_ps": None if found.drift is None else MILLI * found.drift,
-        "fluctuation_mev_per_atom": (
-            None if found.fluctuation is None else MILLI * found.fluctuation
-        ),
-        "exploded_at_ps": found.exploded_at,
-        "reason": found.reason,
-        "time_ps": float(found.times[-1]),
-    }
-    return numbers, {"nve_times": found.times, "nve_energies": found.energies}
+def main(folder: Path) -> None:
+    """Measure the job in a folder and leave the answer there, or a message about what is wrong."""
+    given = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    try:
+        if given["version"] != __version__:
+            raise ValueError(f"it needs piwsl-plugins {given['version']}, and has {__version__}")
+        job = Job(**given["job"])
+        models = {name: Path(path) for name, path in given["models"].items()}
+        found = measure_here(job, models, read_sets(job.data, job.labels))
+        answer: dict[str, Any] = {name: (m.numbers, m.arrays) for name, m in found.items()}
+    except (ValueError, OSError) as error:
+        answer = {"error": str(error)}
+    text = json.dumps(answer, default=np.ndarray.tolist)
+    (folder / "answer.json").write_text(text, encoding="utf-8")
 
 
-def quick(settings: Settings) -> Settings:
-    """The same without probes and dynamics: errors and slopes alone."""
-    return replace(settings, probes=0, nve_steps=0)
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

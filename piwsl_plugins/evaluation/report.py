@@ -1,232 +1,205 @@
-"""One self-contained HTML page: tables, and figures as embedded SVG."""
+"""The figures of merit as tables, and one self-contained HTML page with them and the figures."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from piwsl_plugins.evaluation import report_figures as draw
-from piwsl_plugins.evaluation.comparison import Floats
+from piwsl_plugins.evaluation import figures
+from piwsl_plugins.evaluation.errors import MILLI, RESAMPLES
 from piwsl_plugins.evaluation.measure import Measured
-from piwsl_plugins.evaluation.tables import by_config_type, by_element, overview
 from piwsl_plugins.evaluation.training_logs import TrainingLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEMPLATE = "report.html.j2"
-Clouds = dict[str, tuple[Floats, Floats]]
+All = Mapping[str, Measured]
+Models = Mapping[str, Mapping[str, Any]]
+Keys = tuple[str, ...]
+Picture = dict[str, str]
+NOTHING = "–"
+KINDS = {"RMSE": "rmse", "MAE": "mae", "max": "max"}
+ERRORS: dict[str, Keys] = {
+    f"{what} {kind} ({unit})": (key, which)
+    for what, unit, key in (
+        ("energy", "meV", "energy_mev"),
+        ("energy", "meV/atom", "energy_mev_per_atom"),
+        ("force", "meV/Å", "force_mev_per_angstrom"),
+        ("stress", "GPa", "stress_gpa"),
+    )
+    for kind, which in KINDS.items()
+}
+ERRORS |= {"force slope": ("force_slope",), "secant curvature slope": ("secant_curvature",)}
+POTENTIAL: dict[str, Keys] = {
+    "curvature slope": ("curvature",),
+    "loop work, RMS (meV)": ("loops", "rms_work_mev"),
+    "loop work / edge work": ("loops", "ratio"),
+    "force − dE, RMS (meV/Å)": ("finite_differences", "rms_error_mev_per_angstrom"),
+    "force − dE, max (meV/Å)": ("finite_differences", "max_error_mev_per_angstrom"),
+    "  resolved to (meV/Å)": ("finite_differences", "resolution_mev_per_angstrom"),
+    "NVE drift (meV/atom/ps)": ("nve", "drift_mev_per_atom_per_ps"),
+    "NVE fluctuation (meV/atom)": ("nve", "fluctuation_mev_per_atom"),
+    "NVE exploded at (ps)": ("nve", "exploded_at_ps"),
+    "time of a force call (ms)": ("ms_per_force_call",),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure as the page shows it.
+def cell(value: Any) -> str:  # noqa: ANN401  a number, a slope, errors, or None
+    """Text of a table: three significant digits, a slope with its interval, or three errors."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, Mapping) and "slope" in value:
+        ends = value["interval"]
+        text = f"{value['slope']:.3f}"
+        return text + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
+    if isinstance(value, Mapping):
+        return " / ".join(cell(value[which]) for which in KINDS.values())
+    if value == 0.0 or 1e-3 <= abs(value) < 1e6:
+        places = 2 - math.floor(math.log10(abs(value))) if value else 0
+        return f"{value:.{max(0, places)}f}"
+    return f"{value:.1e}"
 
-    Attributes:
-        title: Heading above it, may be empty.
-        source: Data URI.
-        text: What it shows, for those who do not see it.
-    """
 
-    title: str
-    source: str
-    text: str
+def table(models: Models, rows: Mapping[str, Keys]) -> pd.DataFrame:
+    """A column a model, and the rows in which a model has something where their keys lead."""
+
+    def read(value: Any, keys: Keys) -> str:  # noqa: ANN401
+        for key in keys:
+            value = None if value is None else value.get(key)
+        return cell(value)
+
+    content = {label: [read(m, keys) for m in models.values()] for label, keys in rows.items()}
+    found = pd.DataFrame.from_dict(content, orient="index", columns=list(models))
+    return found[(found != NOTHING).any(axis=1)]
 
 
-def picture(figure: Figure, title: str, text: str) -> Picture:
-    """Embed a figure as SVG."""
+def overview(models: Models) -> dict[str, pd.DataFrame]:
+    """Every figure of merit that there is, by set of frames, and then those of the potentials."""
+    tables = {}
+    for name in next(iter(models.values()))["test_sets"]:
+        tables[name] = table({model: m["test_sets"][name] for model, m in models.items()}, ERRORS)
+    tables["potential"] = table(models, POTENTIAL)
+    return {title: found for title, found in tables.items() if len(found)}
+
+
+def terminal_table(models: Models, width: int) -> str:
+    """The overview in lines of some width; models that find no room there follow below."""
+    shown = [found.rename_axis(columns=title) for title, found in overview(models).items()]
+    text = "\n\n".join(found.to_string(line_width=width) for found in shown)
+    return f"{text}\n\nslopes: predicted against reference; 1 is right, below is too soft"
+
+
+def picture(figure: Figure, caption: str) -> Picture:
+    """A figure as the page shows it: embedded as SVG, with its caption."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})
     encoded = base64.b64encode(file.getvalue()).decode("ascii")
-    return Picture(title, f"data:image/svg+xml;base64,{encoded}", text)
+    return {"caption": caption, "source": f"data:image/svg+xml;base64,{encoded}"}
 
 
 def render(
-    content: Mapping[str, Any],
-    measured: Mapping[str, Measured],
-    logs: Mapping[str, TrainingLog | None],
-    learning: Figure | None,
+    content: Mapping[str, Any], measured: All, logs: Mapping[str, TrainingLog | None]
 ) -> str:
-    """The whole page.
-
-    Args:
-        content: What stands in evaluation.json.
-        measured: Numbers and arrays by model.
-        logs: Training log of each model, or None.
-        learning: Learning curves, or None.
-    """
+    """The whole page, of what stands in evaluation.json, of arrays and logs by model."""
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("piwsl_plugins.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    models: Mapping[str, Mapping[str, Any]] = content["models"]
-    return environment.get_template(TEMPLATE).render(
+    loader = jinja2.PackageLoader("piwsl_plugins.evaluation", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True)
+    models, means = content["models"], {}
+    for name, (times, energies) in _arrays(measured, "nve").items():
+        window = len(times) // 20 + 1
+        mean = MILLI * np.convolve(energies, np.full(window, 1.0 / window), mode="valid")
+        means[name] = times[window // 2 :][: len(mean)], mean
+    nve = figures.curves({"E − E(0) (meV/atom)": means}, "time (ps)") if means else None
+    text = "One trajectory of each model, its mean over a twentieth of the time"
+    return environment.get_template("report.html.j2").render(
         content=content,
         models=models,
-        names=list(models),
         overview=overview(models),
         sets=[_of_set(index, name, models, measured) for index, name in enumerate(content["data"])],
-        slopes=_slopes(models, measured),
-        conservation=any(model["loops"] is not None for model in models.values()),
-        nve=_nve(measured),
-        explosions={
-            name: model["nve"]["reason"]
-            for name, model in models.items()
-            if model["nve"] is not None and model["nve"]["reason"] is not None
-        },
+        slopes=_slopes(content, measured),
+        nve=picture(nve, text) if nve else None,
         training=[_training(name, log) for name, log in logs.items() if log is not None],
         without_log=[name for name, log in logs.items() if log is None],
-        learning=(
-            None
-            if learning is None
-            else picture(learning, "", "Test errors against the number of training frames")
-        ),
     )
 
 
-def _clouds(measured: Mapping[str, Measured], index: int, kind: str) -> Clouds:
-    """Reference and predicted values of one set by model; a set has labels for all or for none."""
-    read = draw.energy_cloud if kind == "energy" else draw.force_cloud
-    found = {name: read(model.comparison(index)) for name, model in measured.items()}
-    return {name: cloud for name, cloud in found.items() if cloud is not None}
+def _arrays(measured: All, key: str) -> dict[str, Any]:
+    return {name: m.arrays[key] for name, m in measured.items() if key in m.arrays}
 
 
-def _of_set(
-    index: int,
-    name: str,
-    models: Mapping[str, Mapping[str, Any]],
-    measured: Mapping[str, Measured],
-) -> dict[str, Any]:
+def _parity(measured: All, key: str, what: str, slopes: Models, caption: str) -> list[Picture]:
+    """References and predictions of each model that has some, with its slope if there is one."""
+    if not (clouds := _arrays(measured, key)):
+        return []
+    values = {name: slope["slope"] for name, slope in slopes.items() if slope}
+    n = next(iter(clouds.values())).shape[1]
+    frames = next((slope["n_frames"] for slope in slopes.values() if slope), n)
+    text = f"{caption}, n = {n} values of {frames} frames"
+    text += "; dashed, the slope through the origin" if values else ""
+    return [picture(figures.parity(clouds, what, list(measured), values), text)]
+
+
+def _of_set(index: int, name: str, models: Models, measured: All) -> dict[str, Any]:
     """Figures and tables of one set of frames."""
-    energies, forces = (_clouds(measured, index, kind) for kind in ("energy", "force"))
-    errors = {model: numbers["test_sets"][name] for model, numbers in models.items()}
-    slopes = {
-        model: found["force_slope"]["slope"]
-        for model, found in errors.items()
-        if found["force_slope"] is not None
+    sets = {model: numbers["test_sets"][name] for model, numbers in models.items()}
+    slopes = {model: found["force_slope"] for model, found in sets.items()}
+    energy, forces = f"set{index}_energy", f"set{index}_forces"
+    text = "Energies per atom, less the mean reference"
+    pictures = _parity(measured, energy, "energy (meV/atom)", {}, text)
+    pictures += _parity(measured, forces, "force (eV/Å)", slopes, "Force components")
+    milli = {model: MILLI * cloud for model, cloud in _arrays(measured, forces).items()}
+    panels = {"energy error (meV/atom)": _arrays(measured, energy), "force error (meV/Å)": milli}
+    if panels := {label: clouds for label, clouds in panels.items() if clouds}:
+        text = "Predicted less reference, the same n values; what lies beyond is in the last bars"
+        pictures.append(picture(figures.histograms(panels, list(models)), text))
+    first = next(iter(sets.values()))
+    rows: dict[str, dict[str, Keys]] = {
+        "Forces by element, meV/Å": {e: ("force_by_element", e) for e in first["force_by_element"]}
     }
-    pictures = []
-    if energies:
-        pictures.append(
-            picture(
-                draw.parity(energies, "energy (meV/atom)", {}),
-                "Energies, less the mean reference energy per atom",
-                f"Predicted against reference energies on {name}",
-            )
-        )
-    if forces:
-        pictures.append(
-            picture(
-                draw.parity(forces, "force (eV/Å)", slopes),
-                "Force components",
-                f"Predicted against reference force components on {name}",
-            )
-        )
-    panels = [
-        (label, clouds)
-        for label, clouds in (
-            ("energy error (meV/atom)", energies),
-            ("force error (meV/Å)", _in_milli(forces)),
-        )
-        if clouds
-    ]
-    pictures.append(
-        picture(
-            draw.error_histograms(panels),
-            "Errors, predicted less reference; what lies beyond an edge stands in the last bar",
-            f"Histograms of the errors on {name}",
-        )
-    )
-    types = {
-        "energy per atom, meV/atom": by_config_type(models, name, "energy_per_atom"),
-        "force components, meV/Å": by_config_type(models, name, "force"),
-    }
-    return {
-        "name": name,
-        "pictures": pictures,
-        "elements": by_element(models, name),
-        "types": {title: table for title, table in types.items() if table.rows},
-    }
-
-
-def _in_milli(clouds: Clouds) -> Clouds:
-    return {name: (1000.0 * first, 1000.0 * second) for name, (first, second) in clouds.items()}
-
-
-def _slopes(
-    models: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Measured]
-) -> dict[str, Any] | None:
-    """Slopes of all kinds, and the curvatures themselves."""
-    sets = list(next(iter(models.values()))["test_sets"])
-    kinds: dict[str, dict[str, Any]] = {}
-    for title, key in (("forces", "force_slope"), ("secant curvature", "secant_curvature")):
-        for name in sets:
-            label = title if len(sets) == 1 else f"{title}, {name}"
-            kinds[label] = {m: found["test_sets"][name][key] for m, found in models.items()}
-    kinds["curvature"] = {m: found["curvature"] for m, found in models.items()}
-    kinds = {label: found for label, found in kinds.items() if any(found.values())}
-    if not kinds:
-        return None
-    pictures = [
-        picture(
-            draw.slopes(kinds),
-            "Slopes through the origin, with 95 % bootstrap intervals",
-            "Slopes of predicted against reference forces and curvatures",
-        )
-    ]
-    for label, reference, predicted in _curvature_arrays(sets):
-        clouds = {
-            name: (np.ravel(model.arrays[reference]), np.ravel(model.arrays[predicted]))
-            for name, model in measured.items()
-            if reference in model.arrays
+    for title, key in (("Energies per atom, meV", "energy_per_atom"), ("Forces, meV/Å", "force")):
+        rows[f"{title}, by configuration type (frames)"] = {
+            f"{kind} ({found['n_frames']})": ("by_config_type", kind, key)
+            for kind, found in first["by_config_type"].items()
         }
-        if clouds:
-            key = label.split(", ")[0]
-            found = kinds.get(label, kinds.get(key, {}))
-            slopes = {name: slope["slope"] for name, slope in found.items() if slope}
-            pictures.append(
-                picture(
-                    draw.parity(clouds, "curvature (eV/Å²)", slopes),
-                    label[0].upper() + label[1:],
-                    f"Predicted against reference curvatures: {label}",
-                )
-            )
-    return {"pictures": pictures, "secants": any("secant" in label for label in kinds)}
+    tables = {title: found for title, keys in rows.items() if len(found := table(sets, keys))}
+    return {"name": name, "pictures": pictures, "tables": tables}
 
 
-def _curvature_arrays(sets: list[str]) -> list[tuple[str, str, str]]:
-    """Label and names of the arrays of each kind of curvature."""
-    found = [("curvature", "curvature_reference", "curvature_predicted")]
-    for index, name in enumerate(sets):
-        label = "secant curvature" if len(sets) == 1 else f"secant curvature, {name}"
-        found.append((label, f"set{index}_secant_reference", f"set{index}_secant_predicted"))
-    return found
-
-
-def _nve(measured: Mapping[str, Measured]) -> Picture | None:
-    trajectories = {
-        name: (model.arrays["nve_times"], model.arrays["nve_energies"])
-        for name, model in measured.items()
-        if "nve_times" in model.arrays
-    }
-    if not trajectories:
-        return None
-    return picture(draw.nve_energies(trajectories), "", "Total energy against time")
+def _slopes(content: Mapping[str, Any], measured: All) -> list[Picture]:
+    """Slopes of all kinds, and the curvatures themselves."""
+    models, names = content["models"], list(content["data"])
+    kinds, arrays = {}, {"curvature": "curvature"}
+    for index, name in enumerate(names):
+        place = f", {name}" if len(names) > 1 else ""
+        for title, key in (("forces", "force_slope"), ("secant curvature", "secant_curvature")):
+            kinds[title + place] = {m: found["test_sets"][name][key] for m, found in models.items()}
+        arrays[f"secant curvature{place}"] = f"set{index}_secant"
+    kinds["curvature"] = {model: found["curvature"] for model, found in models.items()}
+    if not (kinds := {title: slopes for title, slopes in kinds.items() if any(slopes.values())}):
+        return []
+    text = f"Slopes with 95 % intervals, of n frames drawn again {RESAMPLES} times"
+    pictures = [picture(figures.slope_intervals(kinds), text)]
+    for title, slopes in kinds.items():
+        key, caption = arrays.get(title, ""), title.capitalize()
+        pictures += _parity(measured, key, "curvature (eV/Å²)", slopes, caption)
+    return pictures
 
 
 def _training(name: str, log: TrainingLog) -> dict[str, Any]:
-    if not log.loss and not log.validation:
-        return {"name": name, "path": str(log.path), "picture": None}
-    figure = draw.training_curves(log)
-    shown = picture(figure, "", f"Loss terms and validation errors of {name} against epochs")
-    return {"name": name, "path": str(log.path), "picture": shown}
+    """The curves of a training, those that hold something."""
+    sides = {"training loss": log.loss, "validation error": log.validation}
+    panels = {
+        title: {column: (own.index, own) for column in side if len(own := side[column].dropna())}
+        for title, side in sides.items()
+        if len(side)
+    }
+    drawn = figures.curves(panels, "epoch", log=True) if panels else None
+    text = f"Means over each of {max(map(len, sides.values()))} epochs"
+    return {"name": name, "path": str(log.path), "picture": drawn and picture(drawn, text)}

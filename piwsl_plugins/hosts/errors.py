@@ -13,17 +13,10 @@ class SeamError(RuntimeError):
 
 @contextmanager
 def plain_errors(command: str) -> Iterator[None]:
-    """Turn an error about the user's input into one message instead of a traceback.
-
-    Args:
-        command: the command line that runs, for the message.
-
-    Raises:
-        SystemExit: for a ValueError or a moved seam within.
-    """
+    """Turn an error about the user's input into one message of ``command``, and SystemExit."""
     try:
         yield
-    except (ValueError, SeamError) as error:
+    except (ValueError, OSError, SeamError) as error:
         _write_to_log_files(f"PIWSL: {error}")
         raise SystemExit(f"{command}: error: {error}") from error
 

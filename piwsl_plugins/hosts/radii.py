@@ -12,13 +12,7 @@ from piwsl_plugins.losses.curvature import STRETCH_ELEMENTS
 
 
 def covalent_radii_of(symbols: Sequence[str]) -> Tensor:
-    """Covalent radii (Cordero et al., as ASE has them).
-
-    Args:
-        symbols: chemical symbols.
-
-    Returns:
-        Radii, shape [n_symbols], angstrom.
+    """Covalent radii of elements (Cordero et al., as ASE has them), shape [n_symbols], angstrom.
 
     Raises:
         ValueError: a name that is no element, or one the model of stretches was not tested for.

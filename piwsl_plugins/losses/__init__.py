@@ -5,18 +5,22 @@ Notation (arXiv:2408.05215): a structure has energy E (eV), positions r and disp
 by a graph index, shape [n_atoms]; energies then have shape [n_graphs].
 """
 
-from piwsl_plugins.losses.conservative import conservative_residual
 from piwsl_plugins.losses.consistency import consistency_penalties
-from piwsl_plugins.losses.curvature import curvature_residual, stretch_product
-from piwsl_plugins.losses.displacements import draw_displacements, step_generator
+from piwsl_plugins.losses.curvature import STRETCH_ELEMENTS, curvature_residual, stretch_product
+from piwsl_plugins.losses.displacements import draw_displacements, draw_pair, step_generator
 from piwsl_plugins.losses.model import Evaluate, from_energy
-from piwsl_plugins.losses.reduction import exceed_tolerance, penalise
-from piwsl_plugins.losses.step import ConsistencyLoss, draw_pair, step_penalties
-from piwsl_plugins.losses.structures import Pairs, Structures
-from piwsl_plugins.losses.taylor import quadratic_term, sum_per_graph, taylor_residual, work
-from piwsl_plugins.losses.weak_forces import weak_force_penalties
+from piwsl_plugins.losses.penalties import exceed_tolerance, penalise, weak_force_penalties
+from piwsl_plugins.losses.residuals import (
+    conservative_residual,
+    quadratic_term,
+    taylor_residual,
+    work,
+)
+from piwsl_plugins.losses.step import ConsistencyLoss, step_penalties
+from piwsl_plugins.losses.structures import Pairs, Structures, rows_of, sum_per_graph
 
 __all__ = [
+    "STRETCH_ELEMENTS",
     "ConsistencyLoss",
     "Evaluate",
     "Pairs",
@@ -30,6 +34,7 @@ __all__ = [
     "from_energy",
     "penalise",
     "quadratic_term",
+    "rows_of",
     "step_generator",
     "step_penalties",
     "stretch_product",

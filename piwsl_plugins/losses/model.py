@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -12,52 +13,54 @@ from piwsl_plugins.losses.structures import Structures
 
 
 class Evaluate(Protocol):
-    """A model at given positions.
-
-    A model that can evaluate k displaced copies of its batch in one call may offer a method
-    ``stacked(positions, *, forces)`` beside this: positions of shape [k, n_atoms, 3] in, energies
-    of shape [k, n_graphs] and forces of shape [k, n_atoms, 3] out. It is then called where two
-    points need the same. One that can evaluate some of its structures alone may offer
-    ``select(chosen)``, chosen being of shape [n_graphs], bool, which returns such a model; without
-    it the setting ``batch_fraction`` is not followed, and all structures are evaluated.
-    """
+    """A model on displaced copies of one batch: a host's adapter, or a user's own."""
 
     def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
-        """Evaluate the model.
+        """Evaluate the model, all copies in one pass where it can.
 
         Args:
-            positions: shape [n_atoms, 3], angstrom, with gradients switched on.
-            forces: whether forces are wanted; without, ``None`` may be returned for them.
+            positions: shape [n_copies, n_atoms, 3], angstrom; they require gradients.
+            forces: whether forces are wanted.
 
         Returns:
-            Energies, shape [n_graphs], eV, and forces, shape [n_atoms, 3], eV/angstrom, both
-            differentiable.
+            Energies, shape [n_copies, n_graphs], eV, and forces, shape [n_copies, n_atoms, 3],
+            eV/angstrom, both differentiable; None for forces that are not wanted.
+        """
+
+    def select(self, chosen: Tensor) -> Evaluate | None:
+        """The model on the structures ``chosen``, shape [n_chosen], int64, ascending, on the CPU.
+
+        None where it can only be evaluated on all: ``batch_fraction`` is then not followed.
         """
 
 
-def from_energy(energy: Callable[[Tensor], Tensor]) -> Evaluate:
-    """Make a model of a differentiable function ``positions -> energies``.
+@dataclasses.dataclass(frozen=True)
+class _FromEnergy:
+    """See :func:`from_energy`."""
 
-    Args:
-        energy: takes positions, shape [n_atoms, 3], angstrom; returns shape [n_graphs], eV.
+    energy: Callable[[Tensor], Tensor]
 
-    Returns:
-        The callable that :func:`consistency_penalties` and :class:`ConsistencyLoss` take, its
-        forces being the exact gradient -dE/dr.
-    """
-
-    def evaluate(positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
-        value = energy(positions)
+    def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
+        energies = torch.stack([self.energy(copy) for copy in positions])
         if not forces:
-            return value, None
-        (gradient,) = torch.autograd.grad(value.sum(), positions, create_graph=True)
-        return value, -gradient
+            return energies, None
+        (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=True)
+        return energies, -gradient
 
-    return evaluate
+    def select(self, chosen: Tensor) -> None:
+        return None
+
+
+def from_energy(energy: Callable[[Tensor], Tensor]) -> Evaluate:
+    """Make a model, whose forces are the exact gradient, of a function ``positions -> energies``.
+
+    It takes shape [n_atoms, 3], angstrom, and returns shape [n_graphs], eV, for all structures.
+    """
+    return _FromEnergy(energy)
 
 
 class Point(NamedTuple):
-    """A displaced geometry: positions, energies, and forces (zeros where none were wanted)."""
+    """A displaced geometry: positions and energies, and forces, which are None if not wanted."""
 
     positions: Tensor
     energy: Tensor
@@ -67,56 +70,36 @@ class Point(NamedTuple):
 def evaluate_points(
     structures: Structures,
     evaluate: Evaluate,
-    wanted: Sequence[tuple[Tensor, bool]],
+    wanted: Mapping[str, tuple[Tensor, bool]],
     *,
-    stack: bool = True,
-) -> list[Point]:
-    """Evaluate displaced points, in one call where the model can and they want the same.
+    together: bool,
+) -> dict[str, Point]:
+    """Evaluate points at the wanted displacements, some of them with forces.
 
-    Args:
-        structures: the undisplaced structures.
-        evaluate: the model.
-        wanted: displacement of each point, shape [n_atoms, 3], and whether it needs forces.
-        stack: whether one call may serve several points; their forces are then functions of all
-            positions together.
-
-    Returns:
-        The points, in the same order.
+    Each point's positions are a leaf of its own. Where points are evaluated ``together``, one call
+    serves all that need the same.
     """
     origin = structures.positions.detach()
-    stacked = getattr(evaluate, "stacked", None) if stack else None
-    need = [forces for _, forces in wanted]
-    if stacked is not None and len(wanted) > 1 and len(set(need)) == 1:
-        positions = (origin + torch.stack([shift for shift, _ in wanted])).requires_grad_()
-        energy, forces = stacked(positions, forces=need[0])
-        check_shape("evaluate.stacked: energy", energy, (len(wanted), structures.n_graphs))
-        check_shape("evaluate.stacked: forces", forces, tuple(positions.shape))
-        return [Point(*parts) for parts in zip(positions, energy, forces, strict=True)]
-    points = []
-    for shift, need_forces in wanted:
-        positions = (origin + shift).requires_grad_()
-        energy, forces = evaluate(positions, forces=need_forces)
-        check_shape("evaluate: energy", energy, (structures.n_graphs,))
-        if need_forces:
-            check_shape("evaluate: forces", forces, tuple(positions.shape))
-        else:
-            forces = torch.zeros_like(positions)
-        points.append(Point(positions, energy, forces))
+    leaves = {name: (origin + shift).requires_grad_() for name, (shift, _) in wanted.items()}
+    needs = {name: need for name, (_, need) in wanted.items()}
+    calls = [[name] for name in wanted]
+    if together:
+        calls = [[n for n in needs if needs[n] == need] for need in sorted({*needs.values()})]
+    points: dict[str, Point] = {}
+    for call in calls:
+        need = needs[call[0]]
+        energy, forces = evaluate(torch.stack([leaves[name] for name in call]), forces=need)
+        check_shape("evaluate: energy", energy, (len(call), structures.n_graphs))
+        if need:
+            check_shape("evaluate: forces", forces, (len(call), *origin.shape))
+        for k, name in enumerate(call):
+            found = cast(Tensor, forces[k] if need and forces is not None else None)
+            points[name] = Point(leaves[name], energy[k], found)
     return points
 
 
 def check_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
-    """Refuse a tensor of another shape.
-
-    Args:
-        name: what the error calls it.
-        tensor: the tensor, or None.
-        shape: the shape that it must have.
-
-    Raises:
-        ValueError: it has another, or is None.
-    """
-    # (n, 1) beside (n,) would broadcast to (n, n) without a word
+    """Raise ValueError for a tensor of another shape: (n, 1) would broadcast beside (n,)."""
     if tensor is None or tuple(tensor.shape) != shape:
         found = "None" if tensor is None else f"shape {tuple(tensor.shape)}"
         raise ValueError(f"{name}: got {found}, expected shape {shape}")

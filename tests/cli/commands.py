@@ -16,8 +16,8 @@ from processes import execute
 
 MACE_RUN_TRAIN = (str(Path(sys.executable).with_name("mace_run_train")),)
 PIWSL = (str(Path(sys.executable).with_name("piwsl")),)
-AUTOLOAD_OFF = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
 
+DATA = "formaldehyde_ccsdt_cbs"
 TINY: dict[str, Any] = {
     "model": "ScaleShiftMACE",
     "hidden_irreps": "4x0e",
@@ -120,7 +120,7 @@ def start_training(
     folder.mkdir(parents=True, exist_ok=True)
     options = {"name": "run", **TINY, **options}
     loss = str(options.get("loss"))
-    if loss.startswith("piwsl") and loss != "piwsl_supervised":
+    if loss.startswith("piwsl") and loss not in ("piwsl_supervised", "piwsl_teacher"):
         options = {"piwsl_every": 1, **options}  # so few steps are looked at one by one
     if program is None:
         done = in_fork([*MACE_RUN_TRAIN, *words(options)], folder)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from commands import atomic_energies
+from commands import DATA, atomic_energies
 from processes import BareEnvironment
 
 from piwsl_plugins import datasets
 
-DATA = "formaldehyde_ccsdt_cbs"
 TRAINING, VALIDATION = 12, 4
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import pytest
 import yaml
-from commands import MACE_RUN_TRAIN, TINY, Trained, check_terms, in_fork, train
+from commands import DATA, check_terms, train
+
+from piwsl_plugins import datasets
 
 BOTH = ("taylor", "conservative")
 VISIBLE = {"piwsl_order": 1, "piwsl_max_displacement": 0.3}
@@ -29,6 +32,27 @@ def files(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Files:
     return write
 
 
+def test_the_shipped_config_trains_on_weak_forces_until_they_have_faded(
+    repo_root: Path, tmp_path: Path
+) -> None:
+    config = repo_root / "configs" / "piwsl_mace_weak_forces.yaml"
+    full = yaml.safe_load(config.read_text(encoding="utf-8"))["piwsl_weak_forces_weight"]
+    frames = ase.io.read(datasets.path(f"{DATA}/train_weak_forces.xyz"), index=":20")
+    ase.io.write(tmp_path / "train.xyz", frames)
+    options = {"config": config, "work_dir": ".", "train_file": "train.xyz", "batch_size": 9}
+    run = train(tmp_path, {**options, "test_file": datasets.path(f"{DATA}/test.xyz")})
+    assert len(run.steps) == 4
+    for number, step in enumerate(run.steps):
+        added = 0.0
+        if number < 2:
+            weight = step["piwsl_weak_forces_weight"]
+            assert weight == pytest.approx(full * (1.0 - number / 2))
+            added = weight * step["piwsl_weak_forces"]
+            assert added > 0.0
+        assert step["loss"] == pytest.approx(step["base_loss"] + added, rel=1e-5)
+    assert "RMSE F" in run.log
+
+
 @pytest.fixture(scope="module")
 def foundation(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A "foundation" model: one epoch of plain MACE."""
@@ -37,40 +61,9 @@ def foundation(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     return train(folder, {**data, **options}).folder / "foundation.model"
 
 
-def test_a_config_file_holds_the_settings_and_the_terms_work_in_single_precision(
-    files: Files, tmp_path: Path
+def test_every_head_has_the_terms_beside_another_loss(
+    files: Files, atoms_energies: str, tmp_path: Path
 ) -> None:
-    options = {
-        **TINY,
-        "name": "run",
-        "train_file": str(files("train", slice(12))),
-        "valid_file": str(files("valid", slice(12, 16))),
-        "model": "MACE",
-        "default_dtype": "float32",
-        "E0s": "average",
-        "config_type_weights": '{"300K": 2.0, "1000K": 0.5}',
-        "loss": "piwsl",
-        "piwsl_base_loss": "universal",
-        "piwsl_order": 1,
-        "piwsl_max_displacement": 0.6,
-        "piwsl_allow_large_displacement": True,
-        "piwsl_taylor_weight": 400.0,
-        "piwsl_warmup": 4,
-        "piwsl_every": 1,
-        "piwsl_seed": 7,
-    }
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
-    done = in_fork([*MACE_RUN_TRAIN, "--config", "run.yaml"], tmp_path)
-    run = Trained(tmp_path, "run", done.returncode, done.stdout, done.stderr).check()
-    for number, step in enumerate(run.steps):
-        check_terms(step, *BOTH, relative=1e-5)
-        assert step["piwsl_taylor_weight"] == 400.0 * min(1.0, (number + 1) / 4)
-    assert "order 1, displacements ball up to 0.6 angstrom, beside MACE's 'universal'" in run.log
-    assert "UniversalLoss(energy_weight=1000.000" in run.log
-    assert run.models == ["run.model", "run_compiled.model"]
-
-
-def test_every_head_has_the_terms(files: Files, atoms_energies: str, tmp_path: Path) -> None:
     def head(part: slice, valid: slice) -> dict[str, str]:
         return {
             "train_file": str(files(f"train{part.start}", part)),
@@ -79,28 +72,27 @@ def test_every_head_has_the_terms(files: Files, atoms_energies: str, tmp_path: P
         }
 
     heads = {"low": head(slice(0, 8), slice(12, 14)), "high": head(slice(8, 12), slice(14, 16))}
-    run = train(tmp_path, {"heads": heads, "loss": "piwsl", **VISIBLE})
-    assert len(run.steps) == 6
-    for step in run.steps:
+    options = {
+        "heads": heads,
+        "model": "MACE",
+        "max_num_epochs": 1,
+        "loss": "piwsl",
+        "piwsl_base_loss": "universal",
+        "piwsl_taylor_weight": 400.0,
+        "piwsl_warmup": 4,
+        **VISIBLE,
+    }
+    run = train(tmp_path, options)
+    assert "order 1, displacements ball up to 0.3 angstrom, beside MACE's 'universal'" in run.log
+    assert len(run.steps) == 3
+    for number, step in enumerate(run.steps):
         check_terms(step, *BOTH)
+        assert step["piwsl_taylor_weight"] == 100.0 * (number + 1)
     trained = [record for record in run.validations if record["epoch"] is not None]
     assert sorted({record["head"] for record in trained}) == ["high", "low"]
     # the means over an epoch's steps are written once, beside the first head's errors
-    assert ["train_base_loss" in record for record in trained] == [True, False, True, False]
-    assert run.log.count("PIWSL, mean over training steps") == 2
-
-
-@pytest.mark.parametrize("options", [{}, {"lora": "True", "lora_rank": 2}], ids=["plain", "lora"])
-def test_finetuning_a_foundation_model_keeps_the_terms(
-    foundation: Path, data: dict[str, Any], tmp_path: Path, options: dict[str, Any]
-) -> None:
-    finetuning = {"loss": "piwsl", "foundation_model": foundation, "lr": 0.001}
-    run = train(tmp_path, {**data, **finetuning, **VISIBLE, **options})
-    for step in run.steps:
-        check_terms(step, *BOTH)
-    assert "WeightedEnergyForcesLoss(energy_weight=1000.000" in run.log
-    assert ("Injecting LoRA layers" in run.log) == bool(options)
-    assert run.models == ["run.model", "run_compiled.model"]
+    assert ["train_base_loss" in record for record in trained] == [True, False]
+    assert run.log.count("PIWSL, mean over training steps") == 1
 
 
 def test_finetuning_with_replay_adds_the_terms_to_the_loss_that_mace_chooses_for_it(
@@ -114,12 +106,13 @@ def test_finetuning_with_replay_adds_the_terms_to_the_loss_that_mace_chooses_for
         "pt_train_file": files("replay", slice(8)),
         "pt_valid_file": files("replay_valid", slice(12, 14)),
         "force_mh_ft_lr": "True",
+        "max_num_epochs": 1,
         **VISIBLE,
     }
     run = train(tmp_path, options)
     assert "PIWSL: --multiheads_finetuning makes MACE's base loss 'universal'" in run.log
     assert "Using heads: ['Default', 'pt_head']" in run.log
-    assert "base=UniversalLoss(energy_weight=1000.000" in run.log
-    assert len(run.steps) == 2 * ((12 + 8) // 4)
+    assert "UniversalLoss(energy_weight=1000.000" in run.log
+    assert len(run.steps) == (12 + 8) // 4
     for step in run.steps:
         check_terms(step, *BOTH)

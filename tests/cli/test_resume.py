@@ -37,23 +37,17 @@ def frozen(
     }
 
 
-def taylor(run: Trained, epochs: tuple[int, ...]) -> list[float]:
-    return [step["piwsl_taylor"] for step in run.steps if step["epoch"] in epochs]
-
-
 def test_a_restarted_run_draws_the_displacements_of_the_steps_it_repeats_and_then_new_ones(
     frozen: dict[str, Any], tmp_path: Path
 ) -> None:
-    first = train(tmp_path, {**frozen, "max_num_epochs": 3})
-    before = taylor(first, (0, 1, 2))
-    assert len(set(before)) == 3 * STEPS_AN_EPOCH
-    assert first.checkpoints[-1].name.endswith("epoch-2.pt")
-
-    train(tmp_path, {**frozen, "max_num_epochs": 4})
-    after = taylor(first, (0, 1, 2, 3))[len(before) :]
+    first = train(tmp_path, {**frozen, "max_num_epochs": 2})
+    before = [step["piwsl_taylor"] for step in first.steps]
+    assert len(set(before)) == 2 * STEPS_AN_EPOCH
+    train(tmp_path, {**frozen, "max_num_epochs": 3})
+    after = [step["piwsl_taylor"] for step in first.steps][len(before) :]
     # MACE goes on with the epoch of the checkpoint
     assert len(after) == 2 * STEPS_AN_EPOCH
-    assert after[:STEPS_AN_EPOCH] == before[2 * STEPS_AN_EPOCH :]
+    assert after[:STEPS_AN_EPOCH] == before[STEPS_AN_EPOCH:]
     assert set(after[STEPS_AN_EPOCH:]).isdisjoint(before)
 
 
@@ -76,27 +70,19 @@ def staged(data: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def stages(staged: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A run with stage two from epoch 1 and a moving average of the weights."""
-    return train(tmp_path_factory.mktemp("stages"), {**staged, "max_num_epochs": 3})
+    return train(tmp_path_factory.mktemp("stages"), {**staged, "max_num_epochs": 2})
 
 
 def test_the_terms_stay_on_through_both_stages_at_the_weight_of_each(stages: Trained) -> None:
-    assert {step["epoch"] for step in stages.steps} >= {0, 1, 2}
+    assert {step["epoch"] for step in stages.steps} == {0, 1}
     for step in stages.steps:
         check_terms(step, "taylor", "conservative")
         expected = 0.05 * (1000 if step["epoch"] == 0 else 500)
         assert step["piwsl_taylor_weight"] == step["piwsl_conservative_weight"] == expected
-    assert "Changing loss based on Stage Two Weights" in stages.log
-    assert "PIWSL: stage two keeps the terms, beside MACE's WeightedEnergyForcesLoss" in stages.log
-
-
-def test_validation_in_stage_two_is_its_base_loss_alone(stages: Trained) -> None:
-    weights = {None: 1000, 0: 1000, 1: 500, 2: 500}
+    weights = {None: 1000, 0: 1000, 1: 500}  # and none of them in the validation
     for record in stages.validations:
         expected = weights[record["epoch"]] * record["rmse_e_per_atom"] ** 2 / 4
         assert record["loss"] == pytest.approx(expected, rel=1e-9)
-
-
-def test_the_models_of_both_stages_are_written(stages: Trained) -> None:
     names = [f"run{stage}{kind}.model" for stage in ("", "_stagetwo") for kind in ("", "_compiled")]
     assert stages.models == sorted(names)
 
@@ -105,9 +91,9 @@ def test_a_run_restarted_in_stage_two_keeps_the_terms(
     stages: Trained, staged: dict[str, Any]
 ) -> None:
     before = stages.steps
-    train(stages.folder, {**staged, "max_num_epochs": 4})
+    train(stages.folder, {**staged, "max_num_epochs": 3})
     after = stages.steps[len(before) :]
-    assert [step["epoch"] for step in after][-STEPS_AN_EPOCH:] == STEPS_AN_EPOCH * [3]
+    assert [step["epoch"] for step in after][-STEPS_AN_EPOCH:] == STEPS_AN_EPOCH * [2]
     for step in after:
         check_terms(step, "taylor", "conservative")
         assert step["piwsl_taylor_weight"] == 25.0

@@ -47,49 +47,24 @@ class Trained:
     stdout: str
     stderr: str
 
-    def rows(self, version: int = 0) -> list[dict[str, float]]:
-        """The rows of Lightning's CSV file, without what each leaves empty."""
-        path = self.output / "csv" / f"version_{version}" / "metrics.csv"
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                {name: float(value) for name, value in row.items() if value}
-                for row in csv.DictReader(file)
-            ]
+    def rows(self, name: str = "") -> list[dict[str, float]]:
+        """The rows of Lightning's CSV files that have a value of that name."""
+        rows = []
+        for path in sorted(self.output.glob("csv/version_*/metrics.csv")):
+            with path.open(encoding="utf-8", newline="") as file:
+                rows += list(csv.DictReader(file))
+        known = [{key: float(value) for key, value in row.items() if value} for row in rows]
+        return [row for row in known if not name or name in row]
 
-    def steps(self, version: int = 0) -> list[dict[str, float]]:
+    def steps(self) -> list[dict[str, float]]:
         """What was logged after each optimiser step."""
-        return [row for row in self.rows(version) if f"{STEP}weighted_sum" in row]
-
-    def epochs(self, version: int = 0) -> list[dict[str, float]]:
-        """What was logged of the training at the end of each epoch."""
-        return [row for row in self.rows(version) if f"{EPOCH}weighted_sum" in row]
+        return self.rows(f"{STEP}weighted_sum")
 
     @property
     def last(self) -> dict[str, Any]:
         """The last checkpoint."""
         saved: dict[str, Any] = torch.load(self.output / "last.ckpt", weights_only=False)
         return saved
-
-    @property
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Weights, and their running means, in the last checkpoint."""
-        state = self.last["state_dict"]
-        return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-    def check(self) -> Trained:
-        """The run itself, if it ended well; otherwise what it printed, as an error."""
-        if self.status != 0:
-            raise AssertionError(f"exit status {self.status}\n{self.stdout}\n{self.stderr}")
-        return self
-
-
-def overrides(options: Mapping[str, Any]) -> list[str]:
-    """Hydra's words for options; None is left out, and a name that begins with ~ is taken away."""
-    return [
-        name if name.startswith("~") else f"{name}={value}"
-        for name, value in options.items()
-        if value is not None
-    ]
 
 
 def start_training(
@@ -102,10 +77,11 @@ def start_training(
     """Run a training command in ``folder``, whatever its end.
 
     A program that is named, which may have the config, starts as users start it; otherwise it is
-    `nequip-train` in a fork.
+    `nequip-train` in a fork. Options that begin with ~ are taken away, and None is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words = overrides({**TINY, **(options or {})})
+    given = {**TINY, **(options or {})}
+    words = [n if n[0] == "~" else f"{n}={v}" for n, v in given.items() if v is not None]
     if program is None:
         assert config is not None
         form = ["-cp", str(config.parent), "-cn", config.stem]
@@ -116,14 +92,11 @@ def start_training(
     return Trained(folder / "out", done.returncode, done.stdout, done.stderr)
 
 
-def start_many(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Trained]:
-    """Run trainings one after the other, each in a folder of its own."""
-    return {name: start_training(folder / name, options) for name, options in runs.items()}
-
-
 def train(folder: Path, options: Mapping[str, Any] | None = None, **how: Any) -> Trained:
     """Run a training command that must end well."""
-    return start_training(folder, options, **how).check()
+    run = start_training(folder, options, **how)
+    assert run.status == 0, f"{run.stdout}\n{run.stderr}"
+    return run
 
 
 def plain_config(folder: Path, data: Mapping[str, Any]) -> Path:
@@ -133,8 +106,9 @@ def plain_config(folder: Path, data: Mapping[str, Any]) -> Path:
     training["_target_"] = "nequip.train.EMALightningModule"
     training["loss"] = {"_target_": "nequip.train.EnergyOnlyLoss"}
     training["model"].update(PLAIN_SCALES)
-    del training["piwsl"], training["test_metrics"], config["data"]["piwsl"]
+    del training["piwsl"], training["test_metrics"], config["data"]["labels"]
     config["data"]["_target_"] = "nequip.data.datamodule.ASEDataModule"
+    config["data"]["key_mapping"] = {"REF_energy": "total_energy"}
     config["data"]["stats_manager"] = {
         "_target_": "nequip.data.EnergyOnlyDataStatisticsManager",
         "type_names": "${type_names}",

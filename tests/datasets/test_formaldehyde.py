@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +19,7 @@ import pytest
 from piwsl_plugins import datasets
 
 NAME = "formaldehyde_ccsdt_cbs"
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "data"
 BOLTZMANN = 8.617333262e-5  # eV/K
 FULL_STENCILS = 3  # test frames on which neither net force nor torque was imposed
 
@@ -47,7 +43,7 @@ def distances(frame: ase.Atoms) -> dict[str, list[float]]:
 
 @pytest.fixture(scope="module")
 def script() -> dict[str, ModuleType]:
-    """The modules of ``scripts/``, imported from their folder."""
+    """The modules of ``scripts/data``, imported from their folder."""
     sys.path.insert(0, str(SCRIPTS))
     try:
         names = ("ccsdt_cbs", "finite_differences", "make_formaldehyde")
@@ -235,33 +231,21 @@ def spring_energy_and_forces(positions: np.ndarray) -> tuple[float, np.ndarray]:
 
 @pytest.mark.parametrize("full", [True, False], ids=["all coordinates", "internal coordinates"])
 def test_differences_of_energies_give_the_forces(script: dict[str, ModuleType], full: bool) -> None:
-    differences, level = script["finite_differences"], script["ccsdt_cbs"].Level()
+    differences = script["finite_differences"]
     positions = script["ccsdt_cbs"].rounded(read("test")[0].positions.tolist())
     geometry = script["ccsdt_cbs"].Geometry(symbols=tuple("OCHH"), positions=positions)
     points = list(differences.stencil(geometry, 1e-3, full))
     assert len(points) == (12 if full else 6)
     table = {
-        point.key(level): spring_energy_and_forces(np.array(point.positions))[0]
+        point: spring_energy_and_forces(np.array(point.positions))[0]
         for _, _, *pair in points
         for point in pair
     }
-    forces = differences.finite_difference_forces(geometry, 1e-3, full, table, level)
+    forces = differences.finite_difference_forces(geometry, 1e-3, full, table)
     expected = spring_energy_and_forces(np.array(positions))[1]
     np.testing.assert_allclose(forces, expected, atol=1e-4)
     table.popitem()
-    assert differences.finite_difference_forces(geometry, 1e-3, full, table, level) is None
-
-
-def test_a_line_torn_by_a_killed_run_costs_only_itself(
-    script: dict[str, ModuleType], tmp_path: Path
-) -> None:
-    file = tmp_path / "cache.jsonl"
-    cache = script["make_formaldehyde"].Cache(file)
-    cache.add({"key": "a", "energy": 1.0})
-    with file.open("a") as stream:
-        stream.write('{"key": "b", "ener')
-    script["make_formaldehyde"].Cache(file).add({"key": "c", "energy": 3.0})
-    assert script["make_formaldehyde"].Cache(file).energies() == {"a": 1.0, "c": 3.0}
+    assert differences.finite_difference_forces(geometry, 1e-3, full, table) is None
 
 
 # --- the scripts at work -------------------------------------------------------------------------
@@ -301,47 +285,10 @@ def command(cache: Path, out: Path) -> list[str]:
     return [*program, *flags, "--cache", str(cache), "--out", str(out)]
 
 
-def finished(cache: Path) -> int:
-    """Number of single points in the cache."""
-    lines = cache.read_text().splitlines() if cache.exists() else []
-    return sum('"energy"' in line for line in lines)
-
-
-@pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_files(tmp_path: Path) -> None:
-    for module in ("pyscf", "tblite"):
-        pytest.importorskip(module, reason="needs piwsl-plugins[datasets]")
-    whole, halved = tmp_path / "whole", tmp_path / "halved"
-    subprocess.run(command(tmp_path / "whole.jsonl", whole), check=True, capture_output=True)
-
-    cache = tmp_path / "halved.jsonl"
-    first = subprocess.Popen(
-        command(cache, halved),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while finished(cache) < 8 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    kept = cache.read_bytes()
-    assert 8 <= finished(cache) < finished(tmp_path / "whole.jsonl")
-    assert not halved.exists()
-
-    subprocess.run(command(cache, halved), check=True, capture_output=True)
-    assert cache.read_bytes().startswith(kept.rpartition(b"\n")[0])
-    for name in ("train.xyz", "test.xyz", "isolated_atoms.xyz"):
-        assert (halved / name).read_bytes() == (whole / name).read_bytes()
-    keys = [json.loads(line)["key"] for line in cache.read_text().splitlines()]
-    assert len(keys) == len(set(keys))
-
-
 def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "train.xyz").write_text("precious")
     done = subprocess.run(
-        command(tmp_path / "cache.jsonl", tmp_path), capture_output=True, text=True, check=False
+        command(tmp_path / "cache", tmp_path), capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     assert "--force" in done.stderr

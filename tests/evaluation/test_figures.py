@@ -1,64 +1,79 @@
-"""The parity figure: one panel a model, one scale, the slope in words."""
+"""Any number of models is drawn, within the edges, each model always looking alike."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
-from piwsl_plugins.evaluation import Comparison
-from piwsl_plugins.evaluation.figures import MANY_COMPONENTS, force_parity, save
+from piwsl_plugins.evaluation import figures
 
-
-def model(slope: float, atoms: int, *, labelled: bool = True) -> Comparison:
-    rng = np.random.default_rng(1)
-    reference = 2.0 * rng.normal(size=(2 * atoms, 3))
-    return Comparison(
-        n_atoms=np.array([atoms, atoms]),
-        energies=np.zeros(2),
-        reference_energies=np.array([0.01, -0.01]),
-        forces=slope * reference + 0.2 * rng.normal(size=reference.shape),
-        reference_forces=reference if labelled else np.full_like(reference, np.nan),
-    )
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def test_panels_share_one_scale_and_print_the_slope(tmp_path: Path) -> None:
-    figure = force_parity({"plain": model(1.0, 20), "soft": model(0.5, 20)}, title="two models")
-    first, second = figure.axes
-    assert first.get_xlim() == second.get_xlim() == first.get_ylim()
-    assert [axes.get_title() for axes in figure.axes] == ["plain", "soft"]
-    assert re.search(r"slope  0\.(49|50)\d", second.texts[0].get_text())
-    assert "eV/Å" in first.get_xlabel()
-    path = save(figure, tmp_path / "new" / "parity.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
+def clouds(models: int, points: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=points)
+    noise = rng.normal(size=(models, points))
+    return {f"m{n}": np.array([reference, reference + noise[n]]) for n in range(models)}
 
 
-def test_many_points_become_a_density() -> None:
-    few, many = force_parity({"few": model(1.0, 20)}), force_parity({"many": model(1.0, 2000)})
-    assert model(1.0, 2000).forces.size > MANY_COMPONENTS
-    assert type(few.axes[0].collections[0]).__name__ == "PathCollection"
-    assert type(many.axes[0].collections[0]).__name__ == "PolyCollection"
-
-
-def test_four_panels_stand_in_two_rows_with_labels_outside_alone() -> None:
-    figure = force_parity({f"model {n}": model(1.0, 20) for n in range(4)})
-    assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False, False, True, True]
-    assert [bool(axes.get_ylabel()) for axes in figure.axes] == [True, False, True, False]
-    assert len({axes.get_xlim() for axes in figure.axes}) == 1
-
-
-def test_a_model_without_force_labels_is_named() -> None:
-    with pytest.raises(ValueError, match="'energies only' has no reference forces"):
-        force_parity({"energies only": model(1.0, 3, labelled=False)})
-    with pytest.raises(ValueError, match="no model"):
-        force_parity({})
-
-
-@pytest.mark.parametrize("panels", [1, 2, 3, 4, 5])
-def test_every_label_lies_inside_the_figure(panels: int) -> None:
-    figure = force_parity({f"model {n}": model(1.0, 20) for n in range(panels)}, title="title")
+def check(figure: Figure) -> None:
+    """Everything lies within the figure."""
     figure.draw_without_rendering()
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > 0
+    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.01
+
+
+@pytest.mark.parametrize("models", [1, 3, 4, 5])
+def test_any_number_of_models_is_drawn_on_one_scale(models: int) -> None:
+    shown = clouds(models, 50)
+    figure = figures.parity(shown, "force (eV/Å)", list(shown), {"m0": 0.5})
+    assert len(figure.axes) == models
+    assert len({axes.get_xlim() + axes.get_ylim() for axes in figure.axes}) == 1
+    assert figure.axes[0].get_title() == "m0, slope 0.500"
+    check(figure)
+
+
+def test_a_model_keeps_its_colour_where_another_has_nothing_to_show() -> None:
+    names, shown = ["m0", "m1", "m2"], {"m2": clouds(3, 20)["m2"]}
+    (outline,) = figures.histograms({"error": shown}, names).axes[0].patches
+    (dots,) = figures.parity(shown, "force", names, {}).axes[0].collections
+    colour = to_rgb(figures.looks(names)["m2"]["color"])
+    assert to_rgb(outline.get_edgecolor()[:3]) == pytest.approx(colour)
+    assert to_rgb(dots.get_facecolor()[0][:3]) == pytest.approx(colour)
+
+
+def test_strays_stand_in_the_last_bar() -> None:
+    one = clouds(1, 1000)
+    one["m0"][1, 0] += 1e6
+    figure = figures.histograms({"error (meV)": one}, ["m0"])
+    assert np.abs(figure.axes[0].patches[0].get_xy()[:, 0]).max() < 100
+    check(figure)
+
+
+@pytest.mark.parametrize(("lowest", "scale"), [(0.5, "log"), (0.0, "linear")])
+def test_curves_of_positive_values_alone_have_a_logarithmic_scale(
+    lowest: float, scale: str
+) -> None:
+    lines = {"loss": (np.arange(3), np.array([2.0, 1.0, lowest]))}
+    figure = figures.curves({"training loss": lines}, "epoch", log=True)
+    assert figure.axes[0].get_yscale() == scale
+    check(figure)
+
+
+def test_models_without_a_slope_leave_their_line_empty() -> None:
+    found = {
+        "forces": {"one": {"slope": 0.9, "interval": [0.8, 1.0], "n_frames": 9}, "two": None},
+        "curvature": {"one": {"slope": 0.9, "interval": None, "n_frames": 1}, "two": None},
+    }
+    figure = figures.slope_intervals(found)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "forces, n = 9 frames",
+        "curvature, n = 1 frames",
+    ]
+    assert [len(axes.lines) for axes in figure.axes] == [3, 3]  # interval, point and the one
+    check(figure)

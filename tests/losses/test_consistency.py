@@ -1,24 +1,13 @@
-"""The penalties of both terms: their values, symmetries, and what is asked of the model."""
+"""The penalties of both terms: values, symmetries, labels, and what is asked of the model."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from consistency_tools import (
-    ANCHORS,
-    CONSERVATIVE,
-    SCHEMES,
-    TAYLOR,
-    labelled,
-    penalties,
-    reference,
-    residual_by_hand,
-    steps_of,
-    structures_of,
-)
 from potentials import (
     Clusters,
     Energy,
@@ -29,205 +18,89 @@ from potentials import (
     lennard_jones,
     morse,
     per_graph,
-    random_hessian,
-    swirl_work,
-    with_swirl,
+    random_steps,
+)
+from tools import (
+    ANCHORS,
+    CONSERVATIVE,
+    N_ATOMS,
+    SCHEMES,
+    TAYLOR,
+    at,
+    close,
+    labelled,
+    parameters,
+    penalties,
+    reference,
+    residual_by_hand,
+    steps_of,
+    structures_of,
 )
 from torch import Tensor
 
-from piwsl_plugins.losses import ConsistencyLoss, consistency_penalties, from_energy, penalise
+from piwsl_plugins.losses import (
+    ConsistencyLoss,
+    Evaluate,
+    consistency_penalties,
+    from_energy,
+    penalise,
+)
 from piwsl_plugins.settings import PAPER_TERMS, PiwslSettings
+
+
+def of_morse(batch: Clusters) -> Evaluate:
+    return from_energy(morse(batch.graph_index, batch.n_graphs))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("potential", [morse, lennard_jones])
-def test_the_penalties_are_those_written_out_by_hand(
-    scheme: str, potential: Callable[[Tensor, int], Energy]
+@pytest.mark.parametrize("penalty", ["squared", "absolute", "huber"])
+@pytest.mark.parametrize("per_atom", [True, False])
+def test_the_penalties_are_those_of_the_residuals_written_out_by_hand(
+    scheme: str, potential: Callable[[Tensor, int], Energy], penalty: str, per_atom: bool
 ) -> None:
     batch = clusters()
-    energy = potential(batch.graph_index, 2)
-    displacement, other = steps_of(batch)
-    settings = PiwslSettings(penalty="squared", **SCHEMES[scheme])
-    values = penalties(settings, structures_of(batch), from_energy(energy), (displacement, other))
-    origin, end, start = (batch.positions + d for d in (0.0, displacement, other))
-    n_atoms = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    taylor = (residual_by_hand(energy, batch, origin, end, scheme) / n_atoms).square()
-    conservative = (residual_by_hand(energy, batch, start, end, scheme) / n_atoms).square()
-    torch.testing.assert_close(values["taylor"].detach(), taylor, rtol=1e-9, atol=0.0)
-    torch.testing.assert_close(values["conservative"].detach(), conservative, rtol=1e-9, atol=0.0)
+    energy, (d, other) = potential(batch.graph_index, 2), steps_of(batch)
+    settings = PiwslSettings(penalty=penalty, huber_delta=0.02, **SCHEMES[scheme])
+    model, structures = from_energy(energy), structures_of(batch)
+    values = penalties(settings, structures, model, (d, other), per_atom=per_atom)
+    origin, end, start = (batch.positions + shift for shift in (0.0, d, other))
+    for term, begin in (("taylor", origin), ("conservative", start)):
+        residual = residual_by_hand(energy, batch, begin, end, scheme)
+        residual = residual / N_ATOMS if per_atom else residual
+        close(values[term], penalise(residual, penalty, 0.02), rtol=1e-8)
 
 
-@pytest.mark.parametrize("penalty", ["squared", "absolute", "huber"])
-def test_the_penalty_acts_on_the_residual_per_atom(penalty: str) -> None:
-    batch = clusters()
-    energy = morse(batch.graph_index, 2)
-    displacement, other = steps_of(batch)
-    settings = PiwslSettings(order=1, penalty=penalty, huber_delta=0.02)
-    residual = residual_by_hand(
-        energy, batch, batch.positions, batch.positions + displacement, "first"
-    )
-    n_atoms = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    for per_atom in (True, False):
-        values = penalties(
-            settings,
-            structures_of(batch),
-            from_energy(energy),
-            (displacement, other),
-            per_atom=per_atom,
-        )
-        expected = penalise(residual / n_atoms if per_atom else residual, penalty, 0.02)
-        torch.testing.assert_close(values["taylor"].detach(), expected, rtol=1e-11, atol=0.0)
-
-
-def test_a_structure_repeated_costs_the_same_per_atom() -> None:
-    once = clusters().graph(0)
-    far = torch.tensor([50.0, 0.0, 0.0], dtype=torch.float64)
-    twice = Clusters(
-        positions=torch.cat([once.positions, once.positions + far]),
-        graph_index=torch.zeros(6, dtype=torch.int64),
-        n_graphs=1,
-    )
-    settings = PiwslSettings(order=1)
-    d, other = steps_of(once)
-    small, large = (
-        penalties(
-            settings,
-            structures_of(batch),
-            from_energy(lennard_jones(batch.graph_index, 1)),
-            (d.repeat(copies, 1), other.repeat(copies, 1)),
-        )
-        for batch, copies in ((once, 1), (twice, 2))
-    )
-    for term in PAPER_TERMS:
-        torch.testing.assert_close(small[term], large[term], rtol=1e-6, atol=0.0)
-
-
-@pytest.mark.parametrize("term", PAPER_TERMS)
-def test_a_tolerance_equal_to_the_curvature_frees_a_harmonic_potential(term: str) -> None:
+@pytest.mark.parametrize(("tolerance", "left"), [(0.0, 25.0), (10.0, 15.0), (25.0, 0.0)])
+def test_the_tolerance_is_curvature_that_is_free(tolerance: float, left: float) -> None:
     batch = clusters()
     hessian = 25.0 * torch.eye(21, dtype=torch.float64)
     model = from_energy(harmonic(hessian, 0.8 * batch.positions, batch.graph_index, 2))
+    d, other = steps_of(batch)
+    settings = PiwslSettings(order=1, tolerance=tolerance, penalty="absolute")
+    values = penalties(settings, structures_of(batch), model, (d, other))
+    for term, step in (("taylor", d), ("conservative", d - other)):
+        expected = 0.5 * left * per_graph(step.square(), batch) / N_ATOMS
+        close(values[term], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_penalties_do_not_change_under_rotation_translation_and_renumbering(scheme: str) -> None:
+    batch = clusters()
+    settings, structures = PiwslSettings(**SCHEMES[scheme]), structures_of(batch)
     steps = steps_of(batch)
-    free, charged = (
-        penalties(
-            PiwslSettings(order=1, tolerance=tolerance, penalty="absolute"),
-            structures_of(batch),
-            model,
-            steps,
-        )[term]
-        for tolerance in (25.0, 0.0)
-    )
-    torch.testing.assert_close(free, torch.zeros_like(free), rtol=0.0, atol=1e-12)
-    assert (charged > 1e-2).all()
-
-
-def test_the_tolerance_is_taken_off_before_the_division_by_the_number_of_atoms() -> None:
-    batch = clusters()
-    hessian = 25.0 * torch.eye(21, dtype=torch.float64)
-    model = from_energy(harmonic(hessian, batch.positions, batch.graph_index, 2))
-    displacement, other = steps_of(batch)
-    settings = PiwslSettings(order=1, tolerance=10.0, penalty="absolute")
-    values = penalties(settings, structures_of(batch), model, (displacement, other))
-    n_atoms = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    expected = 0.5 * (25.0 - 10.0) * per_graph(displacement.square(), batch) / n_atoms
-    torch.testing.assert_close(values["taylor"].detach(), expected, rtol=1e-11, atol=0.0)
-
-
-@pytest.mark.parametrize("scheme", ["first", "trapezoid"])
-def test_a_swirl_costs_its_work_between_the_displaced_points(scheme: str) -> None:
-    batch = clusters()
-    omega = torch.tensor([0.4, -1.1, 0.7], dtype=torch.float64)
-    hessian = random_hessian(batch.graph_index)
-    energy = harmonic(hessian, batch.positions, batch.graph_index, 2)
-    displacement, other = steps_of(batch)
-    settings = PiwslSettings(penalty="absolute", **SCHEMES[scheme])
-    values = penalties(
-        settings,
-        structures_of(batch),
-        with_swirl(from_energy(energy), omega),
-        (displacement, other),
-        per_atom=False,
-    )
-    origin, end, start = (batch.positions + d for d in (0.0, displacement, other))
-    for term, begin in (("taylor", origin), ("conservative", start)):
-        work = swirl_work(omega, begin, end, batch.graph_index, 2)
-        expected = (residual_by_hand(energy, batch, begin, end, scheme) + work).abs()
-        torch.testing.assert_close(values[term].detach(), expected, rtol=1e-9, atol=1e-13)
-
-
-def test_a_graph_without_atoms_costs_nothing() -> None:
-    batch = clusters()
-    index = 2 * batch.graph_index  # graphs 0 and 2; graph 1 is empty
-    padded = Clusters(positions=batch.positions, graph_index=index, n_graphs=3)
-    depth = torch.tensor(4.5, dtype=torch.float64, requires_grad=True)
-    model = from_energy(morse(index, 3, depth))
-    for settings in (PiwslSettings(order=1), PiwslSettings(penalty="absolute")):
-        values = penalties(settings, structures_of(padded), model, steps_of(batch))
-        for value in values.values():
-            assert value[1].item() == 0.0
-            (gradient,) = torch.autograd.grad(value.sum(), depth, retain_graph=True)
-            assert torch.isfinite(gradient)
-
-
-# symmetry
-
-
-def rotation(seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    matrix, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
-    proper: Tensor = matrix * torch.linalg.det(matrix).sign()
-    return proper
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_penalties_do_not_change_under_rotation_and_translation(scheme: str) -> None:
-    batch = clusters()
-    model, steps = from_energy(morse(batch.graph_index, 2)), steps_of(batch)
-    turn, shift = rotation(), torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)
-    moved = dataclasses.replace(batch, positions=batch.positions @ turn.T + shift)
-    settings = PiwslSettings(**SCHEMES[scheme])
-    here = penalties(settings, structures_of(batch), model, steps)
-    there = penalties(settings, structures_of(moved), model, (steps[0] @ turn.T, steps[1] @ turn.T))
-    for term in PAPER_TERMS:
-        torch.testing.assert_close(here[term], there[term], rtol=1e-9, atol=1e-18)
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_penalties_do_not_change_when_atoms_are_renumbered(scheme: str) -> None:
-    batch = clusters()
+    here = penalties(settings, structures, of_morse(batch), steps)
+    turn, _ = torch.linalg.qr(random_steps(torch.zeros(3, 3), 1.0, seed=5))
     order = torch.tensor([2, 0, 1, 6, 4, 3, 5])
-    renumbered = dataclasses.replace(batch, positions=batch.positions[order])
-    model = from_energy(lennard_jones(batch.graph_index, 2))
-    steps = steps_of(batch)
-    settings = PiwslSettings(**SCHEMES[scheme])
-    here = penalties(settings, structures_of(batch), model, steps)
-    there = penalties(
-        settings, structures_of(renumbered), model, (steps[0][order], steps[1][order])
-    )
-    for term in PAPER_TERMS:
-        torch.testing.assert_close(here[term], there[term], rtol=1e-9, atol=1e-18)
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_penalties_follow_their_graphs_when_the_batch_is_reordered(scheme: str) -> None:
-    batch = clusters()
-    order = torch.tensor([3, 4, 5, 6, 0, 1, 2])
-    swapped = Clusters(
-        positions=batch.positions[order], graph_index=1 - batch.graph_index[order], n_graphs=2
-    )
-    steps = steps_of(batch)
-    settings = PiwslSettings(**SCHEMES[scheme])
-    here = penalties(
-        settings, structures_of(batch), from_energy(morse(batch.graph_index, 2)), steps
-    )
-    there = penalties(
-        settings,
-        structures_of(swapped),
-        from_energy(morse(swapped.graph_index, 2)),
-        (steps[0][order], steps[1][order]),
-    )
-    for term in PAPER_TERMS:
-        torch.testing.assert_close(here[term], there[term].flip(0), rtol=1e-12, atol=1e-18)
+    moved = batch.positions @ turn.T + torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)
+    for positions, others in (
+        (moved, (steps[0] @ turn.T, steps[1] @ turn.T)),
+        (batch.positions[order], (steps[0][order], steps[1][order])),
+    ):
+        changed = dataclasses.replace(structures, positions=positions)
+        there = penalties(settings, changed, of_morse(batch), others)
+        for term in PAPER_TERMS:
+            close(here[term], there[term], atol=1e-18)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -236,170 +109,132 @@ def test_nothing_of_the_second_graph_reaches_the_first_ones_penalty(
     scheme: str, anchor: str
 ) -> None:
     batch = clusters()
-    e_ref, f_ref = reference(batch)
-    steps = steps_of(batch)
+    (e_ref, f_ref), steps = reference(batch), steps_of(batch)
     second = (batch.graph_index == 1).unsqueeze(-1)
     settings = PiwslSettings(anchor=anchor, tolerance=0.5, **SCHEMES[scheme])
-    model = from_energy(morse(batch.graph_index, 2))
-    usual = penalties(
-        settings, labelled(batch, e_ref, f_ref, [True, True], [True, True]), model, steps
+    model = of_morse(batch)
+    usual = penalties(settings, labelled(batch, e_ref, f_ref, [True] * 2, [True] * 2), model, steps)
+    elsewhere = torch.where(second, 1.1 * batch.positions, batch.positions)
+    structures = labelled(
+        dataclasses.replace(batch, positions=elsewhere),
+        e_ref + torch.tensor([0.0, 9.0], dtype=torch.float64),
+        torch.where(second, -f_ref, f_ref),
+        [True, False],
+        [True, True],
     )
-    changed = penalties(
-        settings,
-        labelled(
-            dataclasses.replace(
-                batch, positions=torch.where(second, 1.1 * batch.positions, batch.positions)
-            ),
-            e_ref + torch.tensor([0.0, 9.0], dtype=torch.float64),
-            torch.where(second, -f_ref, f_ref),
-            [True, False],
-            [True, True],
-        ),
-        model,
-        (torch.where(second, 0.2, steps[0]), torch.where(second, -0.1, steps[1])),
-    )
+    others = (torch.where(second, 0.2, steps[0]), torch.where(second, -0.1, steps[1]))
+    changed = penalties(settings, structures, model, others)
     for term in PAPER_TERMS:
         assert usual[term][0] == changed[term][0]
         assert usual[term][1] != changed[term][1]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_graph_has_the_penalty_in_a_batch_that_it_has_alone(scheme: str) -> None:
+def test_a_label_anchor_adds_the_energy_error_to_the_residual(scheme: str) -> None:
     batch = clusters()
+    energy, (e_ref, f_ref) = morse(batch.graph_index, 2), reference(batch)
+    structures = labelled(batch, e_ref, f_ref, [True, True], [False, False])
     steps = steps_of(batch)
-    settings = PiwslSettings(**SCHEMES[scheme])
-    together = penalties(
-        settings, structures_of(batch), from_energy(morse(batch.graph_index, 2)), steps
-    )
-    for number in range(2):
-        own = batch.graph_index == number
-        alone = batch.graph(number)
-        values = penalties(
-            settings,
-            structures_of(alone),
-            from_energy(morse(alone.graph_index, 1)),
-            (steps[0][own], steps[1][own]),
+    settings = PiwslSettings(anchor="label", penalty="absolute", **SCHEMES[scheme])
+    values = penalties(settings, structures, from_energy(energy), steps, TAYLOR, per_atom=False)
+    end = batch.positions + steps[0]
+    residual = residual_by_hand(energy, batch, batch.positions, end, scheme)
+    close(values["taylor"], (residual + energy(batch.positions) - e_ref).abs())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("anchor", ANCHORS)
+@pytest.mark.parametrize("has_energy", [[False, True], [True, False]])
+@pytest.mark.parametrize("has_forces", [[False, True], [True, False]])
+def test_nan_in_missing_labels_reaches_neither_values_nor_gradients(
+    scheme: str, anchor: str, has_energy: list[bool], has_forces: list[bool]
+) -> None:
+    batch = clusters()
+    structures = labelled(batch, *reference(batch), has_energy, has_forces)
+    labels = {name: getattr(structures, name).nan_to_num(1e3) for name in ("energy", "forces")}
+    filled = dataclasses.replace(structures, **labels)
+    for displacement, tolerance in (("ball", 0.0), ("adversarial", 0.5)):
+        settings = PiwslSettings(
+            anchor=anchor, displacement=displacement, tolerance=tolerance, **SCHEMES[scheme]
         )
-        for term in PAPER_TERMS:
-            torch.testing.assert_close(values[term][0], together[term][number], rtol=1e-9, atol=0.0)
+        results = []
+        for some in (structures, filled):
+            (depth,) = parameters(4.5)
+            model = from_energy(morse(batch.graph_index, 2, depth))
+            total, means = ConsistencyLoss(settings)(some, model, step=0)
+            (gradient,) = torch.autograd.grad(total, depth)
+            results.append(torch.stack([total, *means.values(), gradient]).detach())
+        assert torch.isfinite(results[0]).all()
+        assert torch.equal(*results)
 
 
-# what is asked of the model
+def test_in_a_batch_with_some_labels_each_structure_takes_its_own_anchor() -> None:
+    batch = clusters()
+    conservative = []
+
+    def taylor(anchor: str, has_energy: list[bool], has_forces: list[bool]) -> list[float]:
+        structures = labelled(batch, *reference(batch), has_energy, has_forces)
+        settings = PiwslSettings(order=1, anchor=anchor)
+        values = penalties(settings, structures, of_morse(batch), steps_of(batch))
+        conservative.append(values["conservative"].tolist())
+        return values["taylor"].tolist()
+
+    nothing, both = [False, False], [True, True]
+    prediction, label = taylor("prediction", both, both), taylor("label", both, nothing)
+    assert taylor("label", [True, False], nothing) == [label[0], prediction[1]]
+    assert taylor("label", nothing, both) == prediction
+    full = taylor("label_and_forces", both, both)
+    # reference energy and forces, or no penalty at all
+    assert taylor("label_and_forces", [True, False], both) == [full[0], 0.0]
+    assert taylor("label_and_forces", both, [False, True]) == [0.0, full[1]]
+    assert taylor("label_and_forces", nothing, nothing) == [0.0, 0.0]
+    assert all(values == conservative[0] for values in conservative)  # it takes no labels
 
 
 @pytest.mark.parametrize(
     ("scheme", "terms", "calls"),
     [
-        ("first", TAYLOR, [False]),
-        ("first", CONSERVATIVE, [False, True]),
-        ("first", PAPER_TERMS, [False, True]),
-        ("trapezoid", TAYLOR, [True]),
-        ("trapezoid", CONSERVATIVE, [True, True]),
-        ("trapezoid", PAPER_TERMS, [True, True]),
-        ("hessian", TAYLOR, [False]),
-        ("hessian", CONSERVATIVE, [False, True]),
-        ("hessian", PAPER_TERMS, [False, True]),
+        *[(s, TAYLOR, [(1, False)]) for s in ("first", "hessian")],
+        *[
+            (s, t, [(1, False), (1, True)])
+            for s in ("first", "hessian")
+            for t in (CONSERVATIVE, PAPER_TERMS)
+        ],
+        ("trapezoid", TAYLOR, [(1, True)]),
+        *[("trapezoid", t, [(2, True)]) for t in (CONSERVATIVE, PAPER_TERMS)],
     ],
 )
 @pytest.mark.parametrize("anchor", ANCHORS)
-def test_the_model_is_asked_for_as_little_as_the_mathematics_needs(
-    scheme: str, terms: tuple[str, ...], calls: list[bool], anchor: str
+def test_the_model_is_asked_for_as_little_and_as_seldom_as_the_mathematics_allows(
+    scheme: str, terms: tuple[str, ...], calls: list[tuple[int, bool]], anchor: str
 ) -> None:
     batch = clusters()
     structures = labelled(batch, *reference(batch), [True, True], [True, False])
-    model = from_energy(morse(batch.graph_index, 2))
-    recorder = Recorder(model)
+    recorder, steps = Recorder(of_morse(batch)), steps_of(batch)
     positions = batch.positions.clone().requires_grad_()
-    energy, forces = model(positions, forces=True)
-    assert forces is not None
-    displacements = steps_of(batch)
+    structures = dataclasses.replace(structures, positions=positions)
+    known = at(of_morse(batch), positions)
     settings = PiwslSettings(anchor=anchor, **SCHEMES[scheme])
-    values = consistency_penalties(
-        settings,
-        terms,
-        dataclasses.replace(structures, positions=positions),
-        energy,
-        forces,
-        recorder,
-        displacements,
-    )
+    values = consistency_penalties(settings, terms, structures, *known, recorder, steps)
     assert tuple(values) == terms
     assert recorder.calls == calls
-    assert all(recorder.fresh)
-    for seen, displacement in zip(recorder.positions, displacements, strict=False):
-        assert torch.equal(seen, batch.positions + displacement)
+    for seen in recorder.positions:
+        assert any(torch.equal(seen, batch.positions + step) for step in steps)
 
 
-def test_the_module_evaluates_the_undisplaced_structures_once_more() -> None:
-    batch = clusters()
-    recorder = Recorder(from_energy(morse(batch.graph_index, 2)))
-    ConsistencyLoss(PiwslSettings(order=1))(structures_of(batch), recorder, step=0)
-    assert recorder.calls == [True, False, True]
-    assert torch.equal(recorder.positions[0], batch.positions)
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_model_without_forces_at_displaced_points_is_refused(scheme: str) -> None:
-    batch = clusters()
-    energy = morse(batch.graph_index, 2)
-
-    def forceless(positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
-        return energy(positions), None
-
-    with pytest.raises(ValueError, match=r"evaluate: forces: got None, expected shape \(7, 3\)"):
-        ConsistencyLoss(PiwslSettings(**SCHEMES[scheme]))(structures_of(batch), forceless, step=0)
-    value, forces = exact_forces(energy, batch.positions)
-    with pytest.raises(ValueError, match=r"evaluate: forces: got None, expected shape \(7, 3\)"):
-        consistency_penalties(
-            PiwslSettings(order=1),
-            CONSERVATIVE,
-            structures_of(batch),
-            value,
-            forces,
-            forceless,
-            steps_of(batch),
-        )
-
-
-def test_energies_as_a_column_are_refused_instead_of_broadcast_to_a_matrix() -> None:
-    batch = clusters()
-    energy = morse(batch.graph_index, 2)
-    column = from_energy(lambda r: energy(r).unsqueeze(-1))
-    with pytest.raises(
-        ValueError, match=r"^evaluate: energy: got shape \(2, 1\), expected shape \(2,\)"
-    ):
-        ConsistencyLoss(PiwslSettings())(structures_of(batch), column, step=0)
-    value, forces = exact_forces(energy, batch.positions)
-    with pytest.raises(ValueError, match=r"evaluate: energy: got shape \(2, 1\)"):
-        consistency_penalties(
-            PiwslSettings(),
-            TAYLOR,
-            structures_of(batch),
-            value,
-            forces,
-            column,
-            steps_of(batch),
-        )
-
-
-def test_forces_of_another_batch_are_refused() -> None:
+def test_missing_forces_and_wrong_shapes_are_refused_instead_of_broadcast() -> None:
     batch = clusters()
     value, forces = exact_forces(morse(batch.graph_index, 2), batch.positions)
-    with pytest.raises(ValueError, match=r"^forces: got shape \(1, 3\), expected shape \(7, 3\)"):
+
+    def ask(returned: Any, forces: Tensor) -> None:
+        model = Recorder(lambda positions, forces: returned)
         consistency_penalties(
-            PiwslSettings(),
-            TAYLOR,
-            structures_of(batch),
-            value,
-            forces[:1],
-            from_energy(morse(batch.graph_index, 2)),
-            steps_of(batch),
+            PiwslSettings(), TAYLOR, structures_of(batch), value, forces, model, steps_of(batch)
         )
 
-
-@pytest.mark.parametrize("terms", [(), ("stress",), ("taylor", "pitc"), "taylor"])
-def test_unknown_terms_are_refused_with_the_known_ones(terms: tuple[str, ...]) -> None:
-    batch = clusters()
-    loss = ConsistencyLoss(PiwslSettings(), terms)
-    with pytest.raises(ValueError, match=r"terms: got .*, expected some of \('taylor', 'conserv"):
-        loss(structures_of(batch), from_energy(morse(batch.graph_index, 2)), step=0)
+    with pytest.raises(ValueError, match=r"evaluate: forces: got None, expected shape \(1, 7, 3\)"):
+        ask((value.unsqueeze(0), None), forces)
+    with pytest.raises(ValueError, match=r"evaluate: energy: got shape \(1, 2, 1\), expected"):
+        ask((value.view(1, 2, 1), None), forces)
+    with pytest.raises(ValueError, match=r"^forces: got shape \(1, 3\), expected shape \(7, 3\)"):
+        ask(None, forces[:1])

@@ -1,35 +1,31 @@
-"""Readers of energy-only data, one module a format; :func:`open_source` picks one by content."""
+"""Readers, one module a kind of file; a file's is found by its content.
+
+Each has ``KIND``, for messages, ``recognises(path)``, and ``read(path, settings)`` of all frames.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
-from piwsl_plugins.data.readers.base import BLOCK_SIZE, DataError, Source
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.frames import DataError
+from piwsl_plugins.data.readers import databases, extxyz, hdf5, tables
 
-__all__ = ["BLOCK_SIZE", "DataError", "Source", "open_source"]
+READERS = (hdf5, tables, extxyz, databases)
 
 
-def open_source(path: str | Path, settings: DataSettings | None = None) -> Source:
-    """Open a file of frames.
-
-    Args:
-        path: the file.
-        settings: keys and units; default, those of the format.
-
-    Returns:
-        The open file.
+def reader_of(path: Path) -> ModuleType:
+    """The reader of a file.
 
     Raises:
-        DataError: there is no such file, or no reader knows its format.
+        DataError: no such file, an empty one, or no reader knows its format.
     """
-    from piwsl_plugins.data.readers import formats
-
-    path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: there is no such file")
-    for kind in formats.ALL:
-        if kind.recognises(path):
-            return kind(path, settings or DataSettings())
-    known = ", ".join(kind.format for kind in formats.ALL)
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty")
+    for reader in READERS:
+        if reader.recognises(path):
+            return reader
+    known = ", ".join(reader.KIND for reader in READERS)
     raise DataError(f"{path}: not a format that can be read; known are {known}")

@@ -1,297 +1,175 @@
-"""Extxyz frame by frame: where each one is in the file, and what ASE makes of it.
+"""Extended XYZ, frame by frame: each one is cut out of the file and given to ASE.
 
-ASE's own reader goes through the whole file before it hands on the first frame, stops without a
-word at an empty line, and names no line where it fails; so the frames are cut out here, and each
-one is given to ASE.
+ASE's own loop stops without a word at an empty line, takes a last number that was cut off for a
+whole one, and knows neither the labels nor the comment lines that some programs write.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import logging
+import itertools
+import lzma
 import re
+import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from pathlib import Path
 
 import ase
-from ase.data import atomic_numbers
-from ase.io.extxyz import key_val_str_to_dict, parse_properties, read_xyz
+import numpy as np
+from ase.data import chemical_symbols
+from ase.io.extxyz import read_xyz
+from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
 
-from piwsl_plugins.data.blocks import Floats
-from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.data.readers.records import numeric, record_of
+from piwsl_plugins.data.frames import DataError, RawFrame
+from piwsl_plugins.data.settings import DataSettings
 
-LONGEST_LINE = 2**24
-"""Bytes; whatever has longer lines is no text."""
-MANY_LINES = 4096
-"""Lines that are read before they are looked at, as a wrong count may ask for any number."""
-DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
+KIND = "extxyz"
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+PROGRAMS = {
+    "ORCA": rf"\s*Coordinates from ORCA-job .*\bE\s+({NUMBER})",
+    "xTB": rf"\s*energy:\s*({NUMBER})\s+gnorm:",
+    "CP2K": rf"\s*i\s*=\s*\d+\s*,.*\bE\s*=\s*({NUMBER})",
+    "geomeTRIC": rf"\s*Iteration\s+\d+\s+Energy\s+({NUMBER})",
+}
+"""Comment lines of programs whose energies are in hartree."""
+WITH_UNIT = re.compile(rf"(?i)\b(?:energy|E|scf done)\s*[:=]?\s*({NUMBER})\s*(eV|hartree|Eh|Ha)\b")
+DEUTERIUM = 2.01410178
+_FORTRAN = re.compile(r"(?<![\w.])([-+]?(?:\d+\.?\d*|\.\d+))[dD]([-+]?\d{1,3})(?![\w.])")
 _PROPERTIES = re.compile(r"""(?:^|\s)["']?Properties["']?\s*=\s*["']?([^\s"']+)""")
-_NOT_LABELS = {"symbols", "positions", "numbers", "move_mask", "Lattice", "pbc"}
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FrameText:
-    """The lines of one frame.
-
-    Attributes:
-        path: the file.
-        number: of the frame, from 0.
-        line: number of its first line, from 1.
-        offset: of its first byte in the file.
-        atoms: how many it has.
-        lines: all of its lines, without their ends.
-    """
-
-    path: str
-    number: int
-    line: int
-    offset: int
-    atoms: int
-    lines: list[str]
-
-    def at(self, index: int) -> str:
-        """How a message calls one of its lines."""
-        return f"{self.path}, line {self.line + index}, frame {self.number}"
-
-
-class _Lines:
-    """Lines of a stream, with one to look ahead, their numbers and offsets."""
-
-    def __init__(self, stream: BinaryIO, path: str, line: int) -> None:
-        self.path = path
-        self.line = line - 1  # of the last line handed on
-        self.offset = stream.tell()  # of the next
-        self._readline = stream.readline
-        self._ahead: bytes | None = None
-        self.complete = True  # whether the last line handed on has an end
-
-    def peek(self) -> bytes:
-        """The next line as it is; empty at the end."""
-        if self._ahead is None:
-            self._ahead = self._readline(LONGEST_LINE)
-        return self._ahead
-
-    def take(self, number: int) -> list[str]:
-        """The next lines without their ends; fewer at the end of the file.
-
-        Raises:
-            DataError: a line that is not text.
-        """
-        raw = [] if self._ahead is None else [self._ahead]
-        raw += [self._readline(LONGEST_LINE) for _ in range(number - len(raw))]
-        self._ahead = None
-        whole = b"".join(raw)
-        if not whole:
-            return []
-        if b"\r" in whole or b"\0" in whole or len(whole) >= LONGEST_LINE or not whole.isascii():
-            self._check(raw)
-        self.complete = whole.endswith(b"\n")
-        lines = whole.decode("utf-8").split("\n")
-        if self.complete:
-            lines.pop()
-        self.line += len(lines)
-        self.offset += len(whole)
-        return [line.removesuffix("\r") for line in lines] if b"\r" in whole else lines
-
-    def _check(self, raw: list[bytes]) -> None:
-        for number, line in enumerate(raw, start=self.line + 1):
-            where = f"{self.path}, line {number}"
-            if len(line) >= LONGEST_LINE:
-                raise DataError(f"{where}: too long; not a text file")
-            if b"\r" in line.removesuffix(b"\n").removesuffix(b"\r") or b"\0" in line:
-                raise DataError(f"{where}: a control character amid the line")
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{where}: {error.reason} (byte {error.start}); the file must be text in UTF-8"
-                ) from error
-
-
-def frame_texts(stream: BinaryIO, path: str, number: int = 0, line: int = 1) -> Iterator[FrameText]:
-    """Cut a stream into frames.
-
-    Args:
-        stream: at the first byte of a frame.
-        path: the file, for messages.
-        number: of that frame, from 0.
-        line: number of its first line, from 1.
-
-    Yields:
-        The frames.
-
-    Raises:
-        DataError: a frame that is not whole, or anything else between the frames.
-    """
-    lines, start = _Lines(stream, path, line), stream.tell()
-    while head := lines.take(1):
-        if not head[0].strip():
-            _only_empty_lines_follow(lines, number)
-            return
-        atoms = _count(head[0], lines, number)
-        text = FrameText(path, number, lines.line, start, atoms, head)
-        _take_frame(lines, text)
-        yield text
-        number, start = number + 1, lines.offset
-
-
-def _count(head: str, lines: _Lines, number: int) -> int:
-    where = f"{lines.path}, line {lines.line}"
+def recognises(path: Path) -> bool:
+    """Whether ASE takes the file for extxyz."""
     try:
-        atoms = int(head)
-    except ValueError:
-        raise DataError(
-            f"{where}: expected the number of atoms of frame {number}, found {head[:60]!r}; a "
-            "line is missing or too many before it"
-        ) from None
-    if atoms < 1:
-        raise DataError(f"{where}: frame {number} has {atoms} atoms; remove it")
+        return path.is_file() and filetype(str(path)) == "extxyz"
+    except (UnknownFileTypeError, *_BROKEN):
+        return path.name.endswith(("xyz", "xyz.gz", "xyz.bz2", "xyz.xz"))
+
+
+def read(path: Path, settings: DataSettings) -> Iterator[RawFrame]:
+    """Frames in the file's order; a DataError names the line where a frame is broken."""
+    try:
+        with open_with_compression(str(path), "rb") as stream:
+            lines = io.TextIOWrapper(stream, encoding="utf-8-sig")
+            for number, (line, text) in enumerate(_cut(lines, path)):
+                yield _build(text, f"{path}, line {line}, frame {number}", f"line {line}")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {error}; the file must be text in UTF-8") from error
+    except _BROKEN as error:
+        raise DataError(f"{path}: cannot be read to its end: {error}") from error
+
+
+def _cut(lines: Iterator[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number of each frame's first line, from 1, and its lines."""
+    line = 1
+    for number in itertools.count():
+        head = next(lines, "")
+        atoms = int(head) if head.strip().isdecimal() else 0
+        text = [head, *itertools.islice(lines, atoms + 1)]
+        if not head.strip() and not any(map(str.strip, itertools.chain(text, lines))):
+            return
+        if not head.strip():
+            wrong = f"an empty line after {number} frames, with more text below it"
+        elif atoms < 1:
+            found = head.rstrip()[:60]
+            wrong = f"expected the number of atoms of frame {number}, found {found!r}"
+        elif len(text) < atoms + 2:
+            there = max(0, len(text) - 2)
+            wrong = f"the file ends within frame {number}: {there} of {atoms} atoms are there"
+        else:
+            yield line, text
+            line += atoms + 2
+            continue
+        why = "it was cut off, or has a line too many or too few"
+        raise DataError(f"{path}, line {line}: {wrong}; {why}")
+
+
+def _build(text: list[str], name: str, where: str) -> RawFrame:
+    """What ASE makes of a frame, with the labels of atoms and Fortran's exponents mended."""
+    head, line, *rows = [row.rstrip("\r\n") for row in text]
+    comment, energy, unit, remark = _comment(fortran(line))
+    remarks = [remark] if remark else []
+    declared = _PROPERTIES.search(comment)
+    columns = declared[1] if declared else "species:S:1:pos:R:3"
+    width = sum(map(int, re.findall(r":(\d+)", columns)))
+    for index, row in enumerate(rows):
+        if (found := len(row.split())) != width and (declared or found < width):
+            place = f"{name}: after {index} of {len(rows)} atoms"
+            what = f"of {found} columns, but Properties={columns} are {width}"
+            raise DataError(f"{place} comes {row[:60]!r}, {what}")
+    if not text[-1].endswith("\n"):
+        *others, last = [row.split()[-1] for row in rows]
+        check_end(name, last, others or rows[0].split()[1:-1])
+    try:
+        atoms = _ase(head, comment, rows)
+    except Exception:  # labels that are no elements, or numbers of Fortran's
+        words = [fortran(row).split() for row in rows]
+        labels = [row[0] for row in words] if columns.startswith("species") else []
+        mended = {label: _element(label, name) for label in labels}
+        rows = [" ".join([mended.get(row[0], row[0]), *row[1:]]) for row in words]
+        try:
+            atoms = _ase(head, comment, rows)
+        except Exception as error:
+            what = str(error).removeprefix("ase.io.extxyz: ")
+            raise DataError(f"{name}: ASE cannot read this frame: {what}") from error
+        changed = [f"{label} as {symbol}" for label, symbol in mended.items() if label != symbol]
+        if changed:
+            remarks.append(f"atom labels were read by their element: {', '.join(changed[:3])}")
+        if {"D", "d"} & mended.keys():
+            heavy = np.isin(labels, ["D", "d"])
+            atoms.set_masses(np.where(heavy, DEUTERIUM, atoms.get_masses()))
+    if energy is not None:
+        atoms.info["energy"] = energy
+    elif not comment and line.strip():
+        atoms.info["comment"] = line.strip()
+    frame = RawFrame.of_atoms(atoms, where=where)
+    frame.energy_unit = unit
+    frame.remarks += tuple(remarks)
+    return frame
+
+
+def _ase(head: str, comment: str, rows: list[str]) -> ase.Atoms:
+    text = "\n".join([head, comment, *rows, ""])
+    atoms: ase.Atoms = next(read_xyz(io.StringIO(text), index=0))
     return atoms
 
 
-def _take_frame(lines: _Lines, text: FrameText) -> None:
-    wanted = 2 + text.atoms
-    while len(text.lines) < wanted:
-        before = len(text.lines)
-        text.lines.extend(lines.take(min(wanted - before, MANY_LINES)))
-        for index in range(max(before, 2), len(text.lines)):
-            if len(text.lines[index].split(maxsplit=1)) < 2:
-                raise DataError(
-                    f"{text.path}, line {text.line + index}: frame {text.number}, which begins at "
-                    f"line {text.line}, has {text.atoms} atoms, but after {index - 2} of them "
-                    f"comes {text.lines[index][:60]!r}"
-                )
-        if len(text.lines) == before:
-            raise DataError(
-                f"{text.path}: the file ends within frame {text.number}, which begins at line "
-                f"{text.line}: {max(0, before - 2)} of {text.atoms} atoms are there; it was cut off"
-            )
-    while lines.peek().lstrip().startswith(b"VEC"):
-        text.lines.extend(lines.take(1))
-    if not lines.complete:
-        *others, last = [line.split()[-1] for line in text.lines[2:]]
-        check_end(text.at(len(text.lines) - 1), last, others or text.lines[-1].split()[1:-1])
+def _comment(text: str) -> tuple[str, float | None, str, str]:
+    """A comment line for ASE, and the energy, unit and remark found instead of it."""
+    for program, pattern in PROGRAMS.items():
+        if found := re.match(pattern, text):
+            remark = f"energies stand in comment lines of {program}, which writes hartree"
+            return "", float(found[1]), "hartree", remark
+    found = WITH_UNIT.search(text)
+    unit = "hartree" if found and found[2].lower() != "ev" else "eV"
+    remark = f"energies stand in comment lines, in {unit}" if found else ""
+    energy = float(found[1]) if found and "=" not in text else None
+    return text if "=" in text else "", energy, unit, remark
+
+
+def _element(label: str, name: str) -> str:
+    """The element of a label such as C1, O_w, 6, or D."""
+    found = re.match(r"([A-Za-z]{1,2})(?:[\d_+\-*'](?!.*(gh|bq|dummy)).*)?$", label, re.IGNORECASE)
+    symbol = found[1].capitalize() if found else ""
+    if label.isdigit() and int(label) < len(chemical_symbols):
+        symbol = chemical_symbols[int(label)]
+    if label in ("D", "d"):
+        return "H"
+    if symbol not in chemical_symbols[1:]:
+        what = "is no element; expected a symbol or an atomic number; remove ghost and dummy atoms"
+        raise DataError(f"{name}: atom label {label!r} {what}")
+    return symbol
+
+
+def fortran(text: str) -> str:
+    """The same text with ``1.0D+02``, as Fortran writes it, as ``1.0e+02``."""
+    return _FORTRAN.sub(r"\1e\2", text)
 
 
 def check_end(where: str, last: str, others: list[str]) -> None:
-    """Refuse a last line without its end that stops amid a number, as far as that can be told.
-
-    Args:
-        where: how a message calls the line.
-        last: its last number.
-        others: numbers that should look like it.
-
-    Raises:
-        DataError: the others all have the same number of decimals, and it has fewer.
-    """
+    """Refuse a last number, before no end of a line, of fewer decimals than all others have."""
     decimals = {len(token.partition(".")[2]) for token in others}
     if len(decimals) == 1 and len(last.partition(".")[2]) < decimals.pop():
-        raise DataError(
-            f"{where}: the file ends with {last!r}, without the end of the line and with fewer "
-            "decimals than other numbers have; it was cut off"
-        )
-    logging.getLogger(__name__).warning(
-        f"{where}: the line has no end; if the file was cut off, the last number, {last}, is wrong"
-    )
-
-
-def _only_empty_lines_follow(lines: _Lines, number: int) -> None:
-    empty = lines.line
-    while line := lines.take(1):
-        if line[0].strip():
-            raise DataError(
-                f"{lines.path}, line {empty}: an empty line after {number} frames, with more "
-                f"text from line {lines.line} on; most programs read no further. Remove it"
-            )
-
-
-def build(text: FrameText) -> ase.Atoms:
-    """What ASE makes of a frame.
-
-    Raises:
-        DataError: ASE cannot read it, or a line has more columns than it should.
-    """
-    _check_columns(text)
-    try:
-        atoms: ase.Atoms = next(read_xyz(io.StringIO("\n".join(text.lines) + "\n"), index=0))
-    except Exception as error:
-        raise DataError(f"{text.at(_broken_line(text))}: {_reason(error)}") from error
-    return atoms
-
-
-def header(text: FrameText) -> tuple[set[int], dict[str, Floats | None]]:
-    """Elements of a frame, and its numbers by name, without reading those of the atoms.
-
-    Returns:
-        Atomic numbers, and what :func:`piwsl_plugins.data.readers.records.record_of` would find,
-        None for an array that has numbers.
-    """
-    if len(text.lines) > 2 + text.atoms or any("nan" in line.lower() for line in text.lines[2:]):
-        atoms = build(text)
-        return set(atoms.numbers.tolist()), dict(record_of(text.number, atoms).values)
-    try:
-        info = key_val_str_to_dict(text.lines[1])
-        columns, _, _, converters = parse_properties(info.pop("Properties", DEFAULT_PROPERTIES))
-        elements, first, arrays = set[int](), 0, []
-        for name, (key, width) in columns.items():
-            if name in ("species", "Z"):
-                elements = {_element(line.split()[first]) for line in text.lines[2:]}
-            elif key not in _NOT_LABELS and converters[first] in (int, float):
-                arrays.append(key)
-            first += width
-    except Exception as error:
-        raise DataError(f"{text.at(1)}: {_reason(error)}") from error
-    values: dict[str, Floats | None] = dict.fromkeys(arrays)
-    for key, value in info.items():
-        array = None if key in _NOT_LABELS else numeric(value)
-        if array is not None:
-            values[key] = array.reshape(()) if array.size == 1 else array
-    return elements, values
-
-
-def _element(token: str) -> int:
-    return int(token) if token.isdigit() else atomic_numbers[token.capitalize()]
-
-
-def _check_columns(text: FrameText) -> None:
-    """Refuse lines with more columns than they should have, which ASE would not read."""
-    declared = _PROPERTIES.search(text.lines[1])
-    if declared is None or len(text.lines) > 2 + text.atoms:
-        return
-    widths = declared[1].split(":")[2::3]
-    if not all(width.isdigit() for width in widths):
-        return  # ASE says what is wrong
-    expected = sum(map(int, widths))
-    for index, line in enumerate(text.lines[2:], start=2):
-        found = len(line.split())
-        if found != expected:
-            raise DataError(
-                f"{text.at(index)}: {found} columns, but Properties={declared[1]} are {expected}"
-            )
-
-
-def _broken_line(text: FrameText) -> int:
-    """Which line of a frame ASE cannot read: that of the first bad number, or the second line."""
-    try:
-        info = key_val_str_to_dict(text.lines[1])
-        converters = parse_properties(info.get("Properties", DEFAULT_PROPERTIES))[3]
-    except Exception:
-        return 1
-    for index, line in enumerate(text.lines[2 : 2 + text.atoms], start=2):
-        tokens = line.split()
-        if len(tokens) < len(converters):
-            return index
-        try:
-            for convert, token in zip(converters, tokens, strict=False):
-                convert(token)
-        except ValueError:
-            return index
-    return 1
-
-
-def _reason(error: Exception) -> str:
-    """ASE's words, and the name of the error where they say too little alone."""
-    words = str(error).removeprefix("ase.io.extxyz: ")
-    return f"ASE cannot read this frame: {type(error).__name__}: {words}"
+        why = "without the end of the line and with fewer decimals than others; it was cut off"
+        raise DataError(f"{where}: the file ends with {last!r}, {why}")

@@ -1,231 +1,138 @@
-"""A CSV or Parquet table of energies beside the files of the structures."""
+"""A CSV or Parquet table of energies beside the files of the structures; its rows are the frames.
+
+A row names its structure: a file, relative to the table's folder, and, where that holds several
+frames, the frame's number in it, from 0. Where the table has frame numbers alone, the setting
+``structures`` names the one file. Labels that stand in a structure file are taken only where the
+user names them, and keep that file's own units.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+import dataclasses
+import functools
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ase
 import numpy as np
-from ase.formula import Formula
-from numpy.typing import NDArray
 
-from piwsl_plugins.data.checks import MAX_NAMED
-from piwsl_plugins.data.readers.ase_databases import DatabaseSource
-from piwsl_plugins.data.readers.ase_files import AseSource
-from piwsl_plugins.data.readers.base import DataError
-from piwsl_plugins.data.readers.frames import Contents, FrameSource
-from piwsl_plugins.data.readers.labels import Labels
-from piwsl_plugins.data.readers.records import Record
-from piwsl_plugins.data.readers.table_columns import Column, is_parquet, read_columns
+from piwsl_plugins.data.checks import listed
+from piwsl_plugins.data.frames import DataError, RawFrame
+from piwsl_plugins.data.readers import databases, extxyz
 from piwsl_plugins.data.settings import DataSettings
 
-FILES = ("file", "path", "filename")
-"""Columns that may name a row's structure file; the first that is there counts."""
-FRAMES = ("frame", "frame_index", "index")
-"""Columns that may say which frame of it, from 0; the first that is there counts."""
-ATOMS = ("n_atoms", "natoms")
-"""Columns with the number of atoms, which is compared with the structure's."""
-FORMULA = "formula"
-"""The same for its formula."""
-OPEN_FILES = 64
-"""Structure files that are kept open, with the places of their frames."""
+KIND = "table of energies (CSV, Parquet)"
+FILES, FRAMES = ("file", "path", "filename"), ("frame", "frame_index", "index")
+"""Columns that may name a row's structure file and frame; the first that is there counts."""
+MISSING = ("", "nan", "na", "n/a", "null", "none")
 
 
-class TableSource(FrameSource):
-    """A table of energies; its rows are the frames.
+def recognises(path: Path) -> bool:
+    """Whether the file is named as a table."""
+    return path.is_file() and path.suffix in (".csv", ".tsv", ".parquet", ".pq")
 
-    A row names its structure: a file, relative to the table's folder, and, unless the file holds
-    one frame only, the frame's number in it, from 0. Where the table has frame numbers alone, the
-    setting ``structures`` names the one file. Numbers of the structures' own, such as forces, are
-    labels as well; a column of the same name comes first, and its empty cells are missing labels.
-    Other columns become the frames' info.
 
-    Raises:
-        DataError: a broken table, or structures that are not there; ten at most are named.
-    """
+def read(path: Path, settings: DataSettings) -> Iterator[RawFrame]:
+    """The rows with their structures; a DataError if the table is broken or these are not there."""
+    rows = _rows(path)
+    columns = {name.lower(): name for name in reversed(rows[0])}
+    file, number = (
+        next((columns[name] for name in names if name in columns), "") for names in (FILES, FRAMES)
+    )
+    if bool(file) == bool(settings.structures) or not (file or number):
+        expected = f"a column of structure files ({', '.join(FILES)}), or one of frame numbers"
+        raise DataError(f"{path}: expected {expected} ({', '.join(FRAMES)}) and 'structures'")
+    opened = functools.cache(functools.partial(_open, path.parent))
+    numbers, wrong = {row.get(number) for row in rows}, []
+    shifted = 1 in numbers and 0 not in numbers
+    hint = "frames are numbered from 1 in the table, and counted from 0" if shifted else ""
+    for row, cells in enumerate(rows):
+        name, frame = str(cells.pop(file, settings.structures)), cells.pop(number, 0.0)
+        frames = opened(name)
+        if not number and len(frames) > 1:
+            wrong.append(f"row {row}: {name} has {len(frames)} frames; say which by 'frame'")
+        elif frame not in range(len(frames)):
+            wrong.append(f"row {row}: frame {frame} of {name}, which has {len(frames)}")
+        else:
+            where = f"row {row}, {name}, frame {int(frame)}"
+            made = _frame(frames[int(frame)], cells, where, path)
+            made.remarks += (hint,) if hint else ()
+            made.file = name
+            yield made
+    if wrong:
+        raise DataError(f"{path}: rows whose structures are not there:{listed(wrong)}\n{hint}")
 
-    format = "table of energies (CSV, Parquet)"
 
-    def __init__(self, path: Path, settings: DataSettings) -> None:
-        super().__init__(path, settings)
-        self.columns = read_columns(path)
-        self._file = self._find(FILES)
-        self._frame = self._find(FRAMES)
-        self._names, self._codes = self._structure_files()
-        self._check_files()
-        self._frames = self._frame_numbers()
-        self._open: OrderedDict[int, FrameSource] = OrderedDict()
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The cells by column: a number where it is one, NaN where there is nothing."""
+    import pandas as pd  # slow to import
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+    try:
+        if path.suffix in (".parquet", ".pq"):
+            table = pd.read_parquet(path)
+        else:
+            text = path.read_text("utf-8-sig")
+            delimiter = max(",;\t", key=text.partition("\n")[0].count)
+            options: dict[str, Any] = {"header": None, "dtype": str, "keep_default_na": False}
+            table = pd.read_csv(io.StringIO(text), sep=delimiter, engine="python", **options)
+            table = table[1:].set_axis(table.iloc[0].str.strip(), axis="columns")
+            if len(table) and not text.endswith("\n"):
+                *others, last = table.iloc[-4:, -1]
+                extxyz.check_end("last line", str(last), others)
+            if (short := table.isna().any(axis="columns")).any():
+                raise DataError(f"row {short.argmax()} has fewer cells than the header")
+    except ImportError as error:
+        raise DataError(f"{path}: needs pyarrow: pip install 'piwsl-plugins[data]'") from error
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's
+        raise DataError(f"{path}: a broken table: {error}") from error
+    if not len(table) or not table.columns.is_unique:
+        raise DataError(f"{path}: expected rows, and a name of its own for each column")
+    records = table.to_dict("records")
+    return [{str(name): _number(cell) for name, cell in row.items()} for row in records]
 
-    @staticmethod
-    def recognises(path: Path) -> bool:
-        """Whether the file is called a CSV table, or is Parquet."""
-        return path.is_file() and (path.suffix in (".csv", ".tsv") or is_parquet(path))
 
-    @property
-    def labels(self) -> Labels:
-        """Takes the labels out of rows; a column with texts among its numbers is refused."""
-        self._refuse_texts(self.settings.keys.values())
-        labels = super().labels
-        self._refuse_texts(labels.used)
-        return labels
+def _number(cell: Any) -> Any:  # noqa: ANN401
+    text = str(cell).strip()
+    if text.lower() in MISSING:
+        return np.nan
+    try:
+        return float(extxyz.fortran(text)) if isinstance(cell, str) else cell
+    except ValueError:
+        return text
 
-    def _refuse_texts(self, names: Iterable[str]) -> None:
-        for name in sorted(self.columns.keys() & set(names)):
-            column = self.columns[name]
-            if column.wrong:
-                raise DataError(
-                    f"{self.path}: column {name!r} has {column.wrong} cells that are no numbers; "
-                    "leave a cell empty where there is no value:\n  " + "\n  ".join(column.bad)
-                )
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The table, and the structure files."""
-        return (self.path, *(self.path.parent / name for name in self._names))
+def _open(folder: Path, name: str) -> list[RawFrame]:
+    path = folder / name
+    if not path.is_file():
+        raise DataError(f"{path}: this structure file of the table is not there")
+    for reader in (extxyz, databases):
+        if reader.recognises(path):
+            return list(reader.read(path, DataSettings()))
+    raise DataError(f"{path}: ASE does not know the format of this structure file")
 
-    def name(self, place: int) -> str:
-        """What a message calls a frame."""
-        structure = self._names[self._codes[place]]
-        return f"{self.path}, row {place} ({structure}, frame {self._frames[place]})"
 
-    def _find(self, names: tuple[str, ...]) -> Column | None:
-        by_lower = {name.lower(): column for name, column in self.columns.items()}
-        return next((by_lower[name] for name in names if name in by_lower), None)
-
-    def _structure_files(self) -> tuple[list[str], NDArray[np.int64]]:
-        """Names of the structure files, and for each row which one it is."""
-        rows = len(next(iter(self.columns.values())))
-        if self._file is not None:
-            if self.settings.structures is not None:
-                raise DataError(
-                    f"{self.path}: column {self._file.name!r} names the structure files; leave "
-                    "the setting structures out"
-                )
-            codes: dict[str, int] = {}
-            found = [codes.setdefault(self._file.text(row), len(codes)) for row in range(rows)]
-            return list(codes), np.array(found)
-        if self._frame is None or self.settings.structures is None:
-            raise DataError(
-                f"{self.path}: expected a column of structure files ({', '.join(FILES)}), or one "
-                f"of frame numbers ({', '.join(FRAMES)}) and the setting structures, which names "
-                f"their file; the columns are {', '.join(self.columns)}"
-            )
-        return [self.settings.structures], np.zeros(rows, dtype=np.int64)
-
-    def _check_files(self) -> None:
-        wrong = [
-            f"{name!r} of row {int(np.argmax(self._codes == code))}"
-            for code, name in enumerate(self._names)
-            if not name or not (self.path.parent / name).is_file()
-        ]
-        if wrong:
-            raise DataError(
-                f"{self.path}: {len(wrong)} structure files are not there, sought in "
-                f"{self.path.parent.resolve()}:\n  " + "\n  ".join(wrong[:MAX_NAMED])
-            )
-
-    def _frame_numbers(self) -> NDArray[np.int64]:
-        if self._frame is None:
-            return np.zeros(len(self._codes), dtype=np.int64)
-        numbers = self._frame.numbers
-        bad = np.flatnonzero(
-            ~(np.isfinite(numbers) & (numbers >= 0) & (np.rint(numbers) == numbers))
-        )
-        if len(bad):
-            rows = [f"row {row}: {self._frame.text(row)!r}" for row in bad[:MAX_NAMED].tolist()]
-            raise DataError(
-                f"{self.path}: column {self._frame.name!r} has {len(bad)} cells that are no "
-                "frame numbers (0, 1, ...):\n  " + "\n  ".join(rows)
-            )
-        return numbers.astype(np.int64)
-
-    def _look_through(self) -> Contents:
-        self._check_frames()
-        contents = super()._look_through()
-        for name, column in self.columns.items():
-            if column.wrong and column.is_numeric:  # an error once it is used
-                contents.scalars.add(name)
-        return contents
-
-    def _check_frames(self) -> None:
-        wrong: list[str] = []
-        order = np.argsort(self._codes, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(self._codes[order])) + 1):
-            code = int(self._codes[rows[0]])
-            frames = len(self._structures(code))
-            if self._frame is None and frames > 1:
-                wrong.append(f"row {rows[0]}: {self._names[code]} has {frames} frames, not one")
-            for row in rows[self._frames[rows] >= frames][: MAX_NAMED + 1]:
-                wrong.append(
-                    f"row {row}: frame {self._frames[row]} of {self._names[code]}, which has "
-                    f"{frames} (counted from 0)"
-                )
-        if wrong:
-            hint = "" if self._frame else f"; say which frame in a column {FRAMES[0]!r}"
-            more = "\n  and more" if len(wrong) > MAX_NAMED else ""
-            raise DataError(
-                f"{self.path}: rows whose structures are not there{hint}:\n  "
-                + "\n  ".join(wrong[:MAX_NAMED])
-                + more
-            )
-
-    def _structures(self, code: int) -> FrameSource:
-        if code not in self._open:
-            path = self.path.parent / self._names[code]
-            kinds = (kind for kind in (DatabaseSource, AseSource) if kind.recognises(path))
-            kind = next(kinds, None)
-            if kind is None:
-                raise DataError(f"{path}: ASE does not know the format of this structure file")
-            self._open[code] = kind(path, DataSettings())
-            if len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)
-        self._open.move_to_end(code)
-        return self._open[code]
-
-    def _records(self) -> Iterator[Record]:
-        return map(self._record, range(len(self._codes)))
-
-    def _record(self, number: int) -> Record:
-        structure = self._structures(int(self._codes[number])).record(int(self._frames[number]))
-        cells = {
-            name: column.value(number)
-            for name, column in self.columns.items()
-            if column not in (self._file, self._frame)
-        }
-        atoms = structure.atoms.copy()
-        atoms.info = {**structure.atoms.info, **{k: v for k, v in cells.items() if v is not None}}
-        self._compare(number, atoms)
-        own = {
-            name: np.array(column.numbers[number])
-            for name, column in self.columns.items()
-            if name in cells and column.is_numeric
-        }
-        kept = {key: what for key, what in structure.conflicts.items() if key not in own}
-        return Record(number, atoms, {**structure.values, **own}, kept, structure.others)
-
-    def _compare(self, number: int, atoms: ase.Atoms) -> None:
-        """Refuse a row that says it is of another structure."""
-        for name in ATOMS:
-            cell = atoms.info.get(name)
-            if name in self.columns and cell is not None and cell != len(atoms):
-                raise DataError(
-                    f"{self.name(number)}: {name} is {cell}, but the structure has {len(atoms)} "
-                    "atoms"
-                )
-        if FORMULA not in self.columns or FORMULA not in atoms.info:
-            return
-        try:
-            expected = Formula(str(atoms.info[FORMULA])).count()
-        except ValueError:  # some other way of writing it
-            return
-        if expected != atoms.symbols.formula.count():
-            raise DataError(
-                f"{self.name(number)}: {FORMULA} is {atoms.info[FORMULA]}, but the structure is "
-                f"{atoms.symbols.formula.format('hill')}"
-            )
+def _frame(structure: RawFrame, cells: dict[str, Any], where: str, path: Path) -> RawFrame:
+    """A structure with the labels of its row."""
+    atoms = structure.atoms.copy()
+    foreign = structure.values.keys() - cells.keys()
+    made = dataclasses.replace(
+        structure,
+        atoms=atoms,
+        values={key: structure.values[key] for key in foreign},
+        texts={key: text for key, text in structure.texts.items() if key not in cells},
+        energy_unit="eV",
+        stated={key: unit for key, unit in structure.stated.items() if key in foreign},
+        foreign=frozenset(foreign),
+        where=where,
+    )
+    for key in foreign if structure.energy_unit != "eV" else ():
+        if not structure.values[key].ndim:
+            made.stated.setdefault(key, structure.energy_unit)
+    for name, cell in cells.items():
+        made.add(name, cell)
+        if name.lower() in ("n_atoms", "natoms") and cell != len(atoms):
+            real = f"the structure has {len(atoms)} atoms"
+            raise DataError(f"{path}, {where}: {name} is {cell:g}, but {real}")
+    atoms.info |= {name: cell for name, cell in cells.items() if cell == cell}
+    return made

@@ -1,1 +1,1 @@
-"""MACE: translates its arguments, batches and logger to and from the physics core."""
+"""The MACE adapter: the only place that imports mace."""

@@ -3,151 +3,167 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import types
-import typing
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.fields import Settings, add_options, unknown_name
 from piwsl_plugins.settings import PAPER_TERMS, TERMS, WEAK_FORCES, MaceSettings
+from piwsl_plugins.teacher.settings import TeacherSettings
 
-PREFIX = "piwsl_"
-SUPERVISED = "piwsl_supervised"
+Kind = TypeVar("Kind", bound=Settings)
+PREFIX, TEACHER = "piwsl_", "piwsl_teacher"
 LOSSES: dict[str, tuple[str, ...]] = {
     "piwsl_taylor": ("taylor",),
     "piwsl_conservative": ("conservative",),
     "piwsl": PAPER_TERMS,
     "piwsl_curvature": ("curvature",),
-    SUPERVISED: (),
+    "piwsl_supervised": (),
+    TEACHER: (),
 }
-"""Names for ``--loss`` and the terms that each switches on."""
-DATA_FLAGS: dict[str, str] = {
-    "energy_unit": "energy_unit",
-    "length_unit": "length_unit",
-    "forces_unit": "forces_unit",
-    "weak_forces_unit": "weak_forces_unit",
-    "weak_forces_key": "weak_forces",
-    "low_energy_key": "low_energy",
-    "low_forces_key": "low_forces",
-    "structures": "structures",
-    "allow_unusual_units": "allow_unusual_units",
+"""Names for ``--loss`` and the terms with displacements that each switches on."""
+MACE_KEYS = {label: f"REF_{label}" for label in ("energy", "forces", "stress", "virials")}
+"""Labels that MACE has flags for, ``--energy_key`` and the like, and the default keys of these:
+where a file lacks a default key, the user has not asked for it."""
+DATA_FLAGS = {
+    PREFIX + name + ("_key" if name in ("weak_forces", "low_energy", "low_forces") else ""): name
+    for name in DataSettings.model_fields
+    if name not in MACE_KEYS
 }
-"""Flags of the data, without their prefix, and the fields of ``DataSettings`` that they fill; the
-keys of energies, forces and stress are MACE's own flags."""
+"""Our flags of the data, without dashes, and the fields of ``DataSettings`` that they fill."""
 ALIASES = ("energy_unit", "length_unit")
 """Flags that may be written without the prefix."""
+SPELLING = {label: f"--{label}_key" for label in MACE_KEYS} | {
+    name: f"--{flag}" for flag, name in DATA_FLAGS.items()
+}
+"""How a user of MACE writes a setting of the data."""
+LEARNS: dict[str, Any] = {"scaling": "std_scaling", "energy_weight": 1000.0}
+"""What MACE's options should be where no frame has forces: its own defaults scale by the forces
+and leave gradients of the size of Adam's epsilon."""
 
 
-def wrap_parser(wrapped: Callable[..., argparse.ArgumentParser], *args: Any) -> Any:
-    """Add the losses' names to ``--loss`` and the flags to MACE's parser."""
-    parser = wrapped(*args)
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the losses' names and the flags to MACE's parser."""
     (loss,) = (action for action in parser._actions if action.dest == "loss")
     loss.choices = [*(loss.choices or ()), *LOSSES]
     group = parser.add_argument_group(
         "PIWSL losses (piwsl-plugins)",
         f"Read with --loss {', '.join(LOSSES)}: physics-informed weakly supervised losses "
-        "(arXiv:2408.05215), added to --piwsl_base_loss in training steps.",
+        "(arXiv:2408.05215), added to the base loss in training steps.",
     )
-    _add_flags(group, MaceSettings, {f.name: f.name for f in dataclasses.fields(MaceSettings)})
+    _add(group, MaceSettings, {name: PREFIX + name for name in MaceSettings.model_fields})
+    group = parser.add_argument_group(
+        "Teacher (piwsl-plugins)",
+        f"Read with --loss {TEACHER}: a linear model is fitted to the training energies, and its "
+        "forces train the model beside them.",
+    )
+    _add(
+        group, TeacherSettings, {name: f"{TEACHER}_{name}" for name in TeacherSettings.model_fields}
+    )
     group = parser.add_argument_group(
         "Energy-only data (piwsl-plugins)",
         "Read with the same losses: units and keys of every file; --energy_key, --forces_key and "
         "--stress_key may be sums of columns, as in 'hf_qz.energy + mp2_qz.corr_energy'.",
     )
-    _add_flags(group, DataSettings, DATA_FLAGS)
-    return parser
+    _add(group, DataSettings, {name: flag for flag, name in DATA_FLAGS.items()})
 
 
-def _add_flags(group: Any, settings: type, names: Mapping[str, str]) -> None:
-    hints = typing.get_type_hints(settings)
-    fields = {field.name: field for field in dataclasses.fields(settings)}
-    for name, field_name in names.items():
-        field = fields[field_name]
-        unit = f" [{field.metadata['unit']}]" if field.metadata["unit"] else ""
-        # argparse reads a percent sign as a placeholder
-        text = (field.metadata["help"] + unit).replace("%", "%%")
-        options: dict[str, Any] = {"help": text, "default": field.default}
-        kind = _plain_type(hints[field_name])
-        if field.default is None:  # the meaning says what is taken instead; print no "None"
-            options["help"] += "%(default).0s"
-        if kind is bool:
-            options["action"] = "store_true"
-        else:
-            options["type"] = kind
-            options["choices"] = field.metadata["choices"] or None
-        alias = [f"--{name}"] if name in ALIASES else []
-        group.add_argument(f"--{PREFIX}{name}", *alias, dest=PREFIX + name, **options)
+def _add(group: Any, settings: type[Settings], flags: Mapping[str, str]) -> None:
+    def spellings(name: str) -> list[str]:
+        return [f"--{flags[name]}", *([f"--{name}"] if name in ALIASES else [])]
+
+    add_options(group, settings, spellings, flags, flags.__getitem__)
 
 
-def settings_from(args: argparse.Namespace) -> MaceSettings:
+def settings_of(args: argparse.Namespace, kind: type[Kind]) -> Kind:
     """Settings of a parsed command line.
 
     Raises:
-        ValueError: a value out of range, or flags that contradict the chosen loss or each other;
-            the message names the flag.
+        ValueError: a value out of range; the message names the flag.
     """
-    values = {
-        field.name: getattr(args, PREFIX + field.name) for field in dataclasses.fields(MaceSettings)
-    }
+    prefix = f"{TEACHER}_" if kind is TeacherSettings else PREFIX
     try:
-        settings = MaceSettings(**values)
+        return kind(**{name: getattr(args, prefix + name) for name in kind.model_fields})
     except ValueError as error:
-        raise ValueError(f"--{PREFIX}{error}") from None
-    terms = LOSSES[args.loss]
-    for term in TERMS:
-        if term not in terms and values[f"{term}_weight"] is not None:
-            raise ValueError(
-                f"--{PREFIX}{term}_weight {values[f'{term}_weight']} contradicts --loss "
-                f"{args.loss}, which has no {term} term; choose a loss with it: "
-                + ", ".join(name for name, terms in LOSSES.items() if term in terms)
-            )
-    _check_read(args, settings, terms)
+        raise ValueError(f"--{prefix}{error}") from None
+
+
+def mace_settings(args: argparse.Namespace) -> MaceSettings:
+    """Settings of the losses.
+
+    Raises:
+        ValueError: as above, or flags that contradict the chosen loss or each other.
+    """
+    settings = settings_of(args, MaceSettings)
+    _check_read(args, settings)
     settings.check_terms(
-        terms,
+        LOSSES[args.loss],
         lambda name: f"--{PREFIX}{name}",
         f"--loss {args.loss} (use --loss piwsl_taylor or --loss piwsl)",
     )
     return settings
 
 
-def _check_read(args: argparse.Namespace, settings: MaceSettings, terms: tuple[str, ...]) -> None:
+def _check_read(args: argparse.Namespace, settings: MaceSettings) -> None:
     """Refuse flags that nothing would read."""
-    for field in dataclasses.fields(MaceSettings):
-        value = getattr(settings, field.name)
-        weak = field.name.startswith(WEAK_FORCES)
-        if value == field.default or field.name == "base_loss":
+    key, unit = args.piwsl_weak_forces_key, args.piwsl_weak_forces_unit
+    if args.loss == TEACHER and key:
+        raise ValueError(
+            f"{SPELLING[WEAK_FORCES]} {key!r} contradicts --loss {TEACHER}, whose own forces train "
+            "the model; use --loss piwsl_supervised, or name the cheaper method's energy and "
+            f"forces by {SPELLING['low_energy']} and {SPELLING['low_forces']}"
+        )
+    if unit is not None and key is None:
+        raise ValueError(
+            f"{SPELLING['weak_forces_unit']} is only read with {SPELLING[WEAK_FORCES]}"
+        )
+    for name, value in settings.changed().items():
+        flag, term = f"--{PREFIX}{name} {value}", name.removesuffix("_weight")
+        if name.startswith(WEAK_FORCES):
+            if key is None and args.loss != TEACHER:
+                raise ValueError(
+                    f"{flag} acts on weak forces, and none are read; name their key by "
+                    f"{SPELLING[WEAK_FORCES]}"
+                )
             continue
-        if weak and args.piwsl_weak_forces_key is None:
+        reading = [loss for loss, on in LOSSES.items() if (term in on if term in TERMS else on)]
+        if name != "base_loss" and args.loss not in reading:
+            what = f"the {term} term" if term in TERMS else "the terms with displacements"
             raise ValueError(
-                f"--{PREFIX}{field.name} {value} acts on weak forces, and none are read; name "
-                f"their key by --{PREFIX}weak_forces_key"
+                f"{flag} acts on {what}, which --loss {args.loss} lacks; choose one of "
+                + ", ".join(reading)
             )
-        if not weak and not terms:
-            raise ValueError(
-                f"--{PREFIX}{field.name} {value} acts on the terms with displacements, and --loss "
-                f"{args.loss} has none; choose one of "
-                + ", ".join(name for name, terms in LOSSES.items() if terms)
-            )
-    if args.piwsl_weak_forces_unit is not None and args.piwsl_weak_forces_key is None:
-        raise ValueError(f"--{PREFIX}weak_forces_unit is only read with --{PREFIX}weak_forces_key")
 
 
-def changed_flags(args: argparse.Namespace) -> list[str]:
-    """Names of the PIWSL flags that differ from their defaults."""
-    defaults = {field.name: field.default for field in dataclasses.fields(MaceSettings)}
-    data = {field.name: field.default for field in dataclasses.fields(DataSettings)}
-    defaults |= {name: data[field] for name, field in DATA_FLAGS.items()}
-    return [
-        f"--{PREFIX}{name}"
-        for name, default in defaults.items()
-        if getattr(args, PREFIX + name, default) != default
-    ]
+def default_keys(args: argparse.Namespace) -> dict[str, str]:
+    """MACE's default keys, of virials or stress the one that the base loss reads."""
+    other = "stress" if args.piwsl_base_loss == "virials" else "virials"
+    return {label: key for label, key in MACE_KEYS.items() if label != other}
 
 
-def _plain_type(annotation: Any) -> type:
-    """The type of an annotation, None left out of a union."""
-    if isinstance(annotation, types.UnionType):
-        (annotation,) = (part for part in annotation.__args__ if part is not type(None))
-    kind: type = annotation
-    return kind
+def data_settings(
+    args: argparse.Namespace, head: Mapping[str, Any], key_specification: Any
+) -> DataSettings:
+    """Keys and units of a head's files.
+
+    The head's entry of ``--heads`` comes before the command line, under the same names.
+
+    Raises:
+        ValueError: an option that looks like ours and is not, or a value that is not allowed.
+    """
+    for name in head:
+        if str(name).startswith(PREFIX) and name not in DATA_FLAGS:
+            raise ValueError(f"--heads: {unknown_name(str(name), DATA_FLAGS, 'option')}")
+    keys = {**key_specification.info_keys, **key_specification.arrays_keys}
+    values: dict[str, Any] = {
+        label: keys.get(label) if keys.get(label) != MACE_KEYS[label] else None
+        for label in default_keys(args)
+    }
+    for flag, name in DATA_FLAGS.items():
+        short = name if name in ALIASES else flag
+        values[name] = head.get(flag, head.get(short, getattr(args, flag)))
+    try:
+        return DataSettings(**values)
+    except ValueError as error:
+        name, colon, rest = str(error).partition(":")
+        raise ValueError(f"{SPELLING.get(name, name)}{colon}{rest}") from None

@@ -1,4 +1,4 @@
-"""What a structure of MACE's carries besides: weak forces, and neighbours of displaced geometries.
+"""What a structure of MACE's carries besides, and MACE's model on displaced structures.
 
 Where terms with displacements are on, every training structure carries, beside MACE's own
 neighbour list, a second one with a skin of twice the longest displacement. MACE's forward pass,
@@ -8,51 +8,57 @@ from the second exactly the pairs that its own neighbour list would have.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass
+from inspect import BoundArguments
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.losses import Pairs
+from piwsl_plugins.losses.structures import rows_of
 
-Data = dict[str, Tensor]
-WEAK = "piwsl_weak_forces"
-"""Name of the weak forces in MACE's ``Configuration`` and ``AtomicData``."""
-_ELSEWHERE = (
-    "this batch has no {}: it was made outside the PIWSL run, e.g. in a spawned data-loader "
-    "process; train with --num_workers 0"
-)
+if TYPE_CHECKING:
+    from piwsl_plugins.hosts.mace.run import Run
+
+WEAK, WEAK_WEIGHTS, HAS_WEAK = "piwsl_weak_forces", "piwsl_weak_weights", "piwsl_has_weak_forces"
+"""Names of the weak forces in MACE's ``Configuration`` and ``AtomicData``, of the trust in each
+atom's, from 0 to 1, and of whether a structure has them."""
+SKIN = "piwsl_edge_index"
+LABELS = ("energy", "forces", "stress", "virials", "dipole", "polarizability")
+_READ = ("node_attrs", "cell", "head")
+"""What MACE's models read of a structure beside positions, pairs and the graph of each atom."""
+_PLAIN_MODELS = ("MACE", "ScaleShiftMACE")
+_PAIRS = (SKIN, "piwsl_shifts", "piwsl_unit_shifts")
 
 
-def wrap_from_config(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Attach to MACE's ``AtomicData`` what the run's loss needs.
-
-    ``piwsl_skin=False`` among the arguments leaves the neighbour list with the skin out.
-    """
-    data = wrapped(*args, **kwargs)
-    active = run.active()
-    if active is None:
-        return data
-    config = kwargs["config"] if "config" in kwargs else args[0]
-    if active.has_weak_forces:
-        _attach_weak_forces(data, config)
-    if active.terms and kwargs.get("piwsl_skin", True):
-        cutoff = kwargs["cutoff"] if "cutoff" in kwargs else args[2]
-        _attach_pairs(data, config, cutoff + active.settings.skin)
+def wrap_from_config(active: Run, wrapped: Callable[..., Any], call: BoundArguments) -> Any:
+    """Mask the labels that are not there, and attach what the run's loss needs."""
+    config = call.arguments["config"]
+    for label in LABELS:  # MACE would train on zeros in their place
+        if np.isnan(np.asarray(config.properties.get(label), dtype=float)).all():
+            config.properties[label], config.property_weights[label] = None, 0.0
+    data = wrapped(*call.args, **call.kwargs)
+    if getattr(config, "piwsl_training", True):
+        if active.has_weak_forces:
+            _attach_weak_forces(data, config)
+        if active.terms:
+            _attach_pairs(data, config, call.arguments["cutoff"] + active.settings.skin)
     return data
 
 
 def _attach_weak_forces(data: Any, config: Any) -> None:
-    known = config.properties.get(WEAK)
-    shape = (len(config.atomic_numbers), 3)
+    forces, weights = config.properties.get(WEAK), config.properties.get(WEAK_WEIGHTS)
+    data[HAS_WEAK] = torch.tensor(forces is not None)
+    if forces is None:  # NaN, so that a mask that is forgotten shows
+        forces = np.full_like(config.positions, np.nan)
     dtype = torch.get_default_dtype()
-    # NaN, so that a mask that is forgotten shows
-    missing = torch.full(shape, torch.nan, dtype=dtype)
-    data.piwsl_weak_forces = missing if known is None else torch.tensor(known, dtype=dtype)
-    data.piwsl_has_weak_forces = torch.tensor(known is not None)
+    data[WEAK] = torch.tensor(forces, dtype=dtype)
+    weights = np.ones(len(forces)) if weights is None else weights
+    data[WEAK_WEIGHTS] = torch.tensor(weights, dtype=dtype)
 
 
 def _attach_pairs(data: Any, config: Any, cutoff: float) -> None:
@@ -66,134 +72,141 @@ def _attach_pairs(data: Any, config: Any, cutoff: float) -> None:
     )
     dtype = torch.get_default_dtype()
     # a name with "index" in it makes MACE's collate function offset it per graph
-    data.piwsl_edge_index = torch.tensor(edge_index, dtype=torch.long)
+    data[SKIN] = torch.tensor(edge_index, dtype=torch.long)
     data.piwsl_shifts = torch.tensor(shifts, dtype=dtype)
     data.piwsl_unit_shifts = torch.tensor(unit_shifts, dtype=dtype)
 
 
-def weak_forces_of(batch: Any) -> tuple[Tensor, Tensor]:
-    """A batch's weak forces.
-
-    Args:
-        batch: MACE's batch, made while a run with weak forces was active.
-
-    Returns:
-        The forces, shape [n_atoms, 3], eV/angstrom, NaN where a structure has none, and which
-        structures have them, shape [n_graphs], bool.
+def carried(batch: Any, name: str) -> Tensor:
+    """What a batch's training structures carry besides: :data:`WEAK`, :data:`SKIN`, ...
 
     Raises:
-        RuntimeError: the batch was made elsewhere.
+        RuntimeError: the batch was made where no PIWSL run was active.
     """
-    data = batch.to_dict()
-    if WEAK not in data:
-        raise RuntimeError(_ELSEWHERE.format("weak forces"))
-    return data[WEAK], data["piwsl_has_weak_forces"]
+    found: Tensor | None = getattr(batch, name, None)
+    if found is None:
+        raise RuntimeError(
+            f"this batch has no {name}: it was made outside the PIWSL run, e.g. in a spawned "
+            "data-loader process; train with --num_workers 0"
+        )
+    return found
 
 
-def tensors_of(batch: Any) -> Data:
-    """What a batch holds.
+@dataclass(frozen=True)
+class DisplacedModel:
+    """MACE's model on displaced copies of one batch, as the core wants to call it.
 
-    Args:
-        batch: MACE's batch, made while a PIWSL run was active.
-
-    Raises:
-        RuntimeError: the batch carries no neighbour list with a skin.
+    Attributes:
+        model: the bare model, also under DistributedDataParallel, whose gradient hooks sit on the
+            parameters and whose reducer a second pass through the wrapper would reset.
+        cutoff: its cutoff, angstrom.
+        data: tensors that the model reads, the pairs with the skin, and the graph of each atom.
+        sizes: number of rows of each structure in each of them, shape [n_graphs], on the CPU.
     """
-    data: Data = dict(batch.to_dict())
-    if "piwsl_edge_index" not in data:
-        raise RuntimeError(_ELSEWHERE.format("neighbour list with a skin"))
-    return data
+
+    model: torch.nn.Module
+    cutoff: float
+    data: Mapping[str, Tensor]
+    sizes: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, model: torch.nn.Module, cutoff: float, batch: Any) -> DisplacedModel:
+        """The model on MACE's batch, made while a run with displacements was active."""
+        rows: dict[str, list[int]] = batch.__slices__
+        data = {name: carried(batch, name) for name in _PAIRS}
+        data |= {name: batch[name] for name in _names_read(model, rows)}
+        sizes = {name: torch.tensor(rows[name]).diff() for name in data}
+        sizes["batch"] = torch.tensor(rows["positions"]).diff()
+        return cls(model, cutoff, data | {"batch": batch.batch}, sizes)
+
+    @property
+    def counts(self) -> Tensor:
+        """Number of atoms of each structure, shape [n_graphs], int64, on the CPU."""
+        return self.sizes["batch"]
+
+    def pairs(self, radii: Tensor) -> Pairs:
+        """The pairs within the cutoff and the skin; radii: shape [n_elements], angstrom."""
+        elements = self.data["node_attrs"]
+        return Pairs(
+            index=self.data[SKIN],
+            shifts=self.data["piwsl_shifts"],
+            radii=elements @ radii.to(elements),
+            counts=self.sizes[SKIN],
+        )
+
+    def select(self, chosen: Tensor) -> DisplacedModel:
+        """The model on some of the structures; chosen: shape [n_chosen], int64, on the CPU."""
+        device = self.data["batch"].device
+        part: dict[str, Tensor] = {}
+        for name, values in self.data.items():
+            rows, owner = rows_of(chosen, self.sizes[name])
+            if name == "batch":
+                part[name] = owner.to(device, non_blocking=True)
+                continue
+            on_device = rows.to(device, non_blocking=True)
+            part[name] = values.index_select(1 if name == SKIN else 0, on_device)
+            if name == SKIN:
+                kept = self.counts[chosen]
+                moved = kept.cumsum(0) - kept - (self.counts.cumsum(0) - self.counts)[chosen]
+                part[name] = part[name] + moved[owner].to(device, non_blocking=True)
+        sizes = {name: counts[chosen] for name, counts in self.sizes.items()}
+        return DisplacedModel(self.model, self.cutoff, part, sizes)
+
+    def __call__(self, positions: Tensor, *, forces: bool) -> tuple[Tensor, Tensor | None]:
+        """Energies without the atoms' and forces of all copies, in one pass.
+
+        The positions have shape [n_copies, n_atoms, 3], angstrom, here and in :meth:`batch_at`.
+        """
+        output = self.model(
+            self.batch_at(positions),
+            training=True,
+            compute_force=forces,
+            compute_virials=False,
+            compute_stress=False,
+        )
+        energy = interaction_energy(output).view(len(positions), -1)
+        return energy, output["forces"].view_as(positions) if forces else None
+
+    def batch_at(self, positions: Tensor) -> dict[str, Tensor]:
+        """What MACE's models take: the copies side by side, each with its complete pairs."""
+        index, shifts, unit_shifts = (self.data[name] for name in _PAIRS)
+        n_copies, n_atoms, _ = positions.shape
+        n_graphs = len(self.counts)
+        fixed = positions.detach()
+        vectors = fixed[:, index[1]] - fixed[:, index[0]] + shifts
+        near = torch.linalg.vector_norm(vectors, dim=-1) < self.cutoff
+        copy, pair = near.nonzero(as_tuple=True)
+        number = torch.arange(n_copies, device=index.device).unsqueeze(-1)
+        ends = self.counts.cumsum(0).to(index.device, non_blocking=True)
+        data = {
+            name: values.repeat(n_copies, *[1] * (values.dim() - 1))
+            for name, values in self.data.items()
+            if name not in (*_PAIRS, "batch")
+        }
+        return data | {
+            "positions": positions.reshape(-1, 3),
+            "edge_index": index.index_select(1, pair) + n_atoms * copy,
+            "shifts": shifts.index_select(0, pair),
+            "unit_shifts": unit_shifts.index_select(0, pair),
+            "batch": (self.data["batch"] + n_graphs * number).view(-1),
+            "ptr": torch.cat([ends.new_zeros(1), (ends + n_atoms * number).view(-1)]),
+        }
 
 
-def selected(data: Data, slices: dict[str, list[int]], chosen: Tensor) -> Data:
-    """Some of a batch's structures as a batch.
+def _names_read(model: torch.nn.Module, rows: Mapping[str, Any]) -> Sequence[str]:
+    """Tensors of MACE's batch that a model reads, the geometry's left out."""
+    if type(model).__name__ in _PLAIN_MODELS:
+        return (*_READ, *(getattr(model, "embedding_specs", None) or {}))
+    geometry = ("positions", "edge_index", "shifts", "unit_shifts", "num_nodes", "charges_weight")
+    unread = {*geometry, *LABELS, "weight", *(f"{label}_weight" for label in LABELS)}
+    return [name for name in rows if name not in unread and not name.startswith("piwsl_")]
 
-    Args:
-        data: the batch's tensors.
-        slices: for each of them the rows at which each structure begins, and the last one's end.
-        chosen: those structures, shape [n_graphs], bool.
+
+def interaction_energy(output: Mapping[str, Tensor]) -> Tensor:
+    """Energy without the atoms' reference energies, shape [n_graphs], eV.
+
+    Total energies of thousands of eV leave float32 too few digits for a residual of meV.
     """
-    atoms = chosen[data["batch"]]
-    number = torch.cumsum(atoms, 0) - 1
-    part: Data = {}
-    for name, rows in slices.items():
-        values = data.get(name)
-        if not isinstance(values, Tensor):
-            continue
-        sizes = torch.tensor(rows, device=chosen.device).diff()
-        kept = chosen.repeat_interleave(sizes)
-        if "index" in name:
-            part[name] = number[values[:, kept]]
-        else:
-            part[name] = values[kept]
-    part["batch"] = (torch.cumsum(chosen, 0) - 1)[data["batch"][atoms]]
-    sizes = data["ptr"].diff()[chosen]
-    part["ptr"] = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-    return part
-
-
-def pairs_of(data: Data, radii: Tensor) -> Pairs:
-    """The pairs of a batch's neighbour list with the skin.
-
-    Args:
-        data: the batch's tensors.
-        radii: covalent radius of each of the model's elements, shape [n_elements], angstrom.
-    """
-    return Pairs(
-        index=data["piwsl_edge_index"],
-        shifts=data["piwsl_shifts"],
-        radii=data["node_attrs"] @ radii.to(data["node_attrs"]),
-    )
-
-
-def displaced_batch(batch: Data, positions: Tensor, cutoff: float) -> Data:
-    """The batch at displaced positions, with the complete neighbour list of that geometry.
-
-    Args:
-        batch: the batch's tensors.
-        positions: displaced positions, shape [n_atoms, 3], angstrom.
-        cutoff: the model's cutoff, angstrom.
-
-    Returns:
-        What MACE's models take.
-    """
-    data = dict(batch)
-    sender, receiver = data["piwsl_edge_index"]
-    vectors = positions.detach()[receiver] - positions.detach()[sender] + data["piwsl_shifts"]
-    near = torch.linalg.vector_norm(vectors, dim=-1) < cutoff
-    data["edge_index"] = data["piwsl_edge_index"][:, near]
-    data["shifts"] = data["piwsl_shifts"][near]
-    data["unit_shifts"] = data["piwsl_unit_shifts"][near]
-    data["positions"] = positions
-    return data
-
-
-def stacked_batch(batch: Data, positions: Tensor, cutoff: float) -> Data:
-    """Several displaced copies of a batch as one batch.
-
-    Args:
-        batch: the batch's tensors.
-        positions: displaced positions of each copy, shape [k, n_atoms, 3], angstrom.
-        cutoff: the model's cutoff, angstrom.
-
-    Returns:
-        What MACE's models take, with k times the graphs.
-    """
-    copies = [displaced_batch(batch, copy, cutoff) for copy in positions]
-    n_atoms, n_graphs = positions.shape[1], len(batch["ptr"]) - 1
-    offset = {"edge_index": n_atoms, "batch": n_graphs, "ptr": n_atoms}
-    data: Data = {}
-    for name, first in copies[0].items():
-        if name.startswith("piwsl_"):
-            continue
-        if not isinstance(first, Tensor) or first.dim() == 0:
-            data[name] = first
-            continue
-        parts = [copy[name] for copy in copies]
-        if name in offset:
-            parts = [part + k * offset[name] for k, part in enumerate(parts)]
-        if name == "ptr":
-            parts[1:] = [part[1:] for part in parts[1:]]
-        data[name] = torch.cat(parts, dim=1 if name == "edge_index" else 0)
-    data["positions"] = positions.reshape(-1, 3)
-    return data
+    if output.get("interaction_energy") is not None:
+        return output["interaction_energy"]
+    return output["contributions"][..., 1:].sum(dim=-1)

@@ -1,256 +1,279 @@
-"""Reads a head's files through our readers, and looks at every frame once."""
+"""MACE's loading of a head's data: every file through this package's one reading."""
 
 from __future__ import annotations
 
+import ast
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import BoundArguments
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import h5py
+from ase.data import chemical_symbols
 
-from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.isolated import CONFIG_TYPE, IsolatedAtoms, is_isolated
-from piwsl_plugins.data.progress import watched
-from piwsl_plugins.data.readers import DataError, Source
-from piwsl_plugins.data.readers.per_process import PerProcess
-from piwsl_plugins.data.settings import DataSettings
-from piwsl_plugins.data.targets import TARGETS, names_in, targets
-from piwsl_plugins.fields import unknown_name
-from piwsl_plugins.hosts.mace.flags import DATA_FLAGS, PREFIX
-from piwsl_plugins.hosts.mace.frames import (
-    DEFAULT_TYPE,
-    Frames,
-    Part,
-    Translation,
+from piwsl_plugins.data.atomic_energies import (
+    FITS,
+    ISOLATED,
+    TABLES,
+    atomic_energies,
+    parse_energies,
 )
-from piwsl_plugins.hosts.mace.geometry import WEAK
+from piwsl_plugins.data.checks import check_displacement, check_no_overlap, find_overlaps, listed
+from piwsl_plugins.data.frames import TARGETS, DataError, Frame
+from piwsl_plugins.data.reading import read
+from piwsl_plugins.data.targets import check_differences, differences, split_isolated
+from piwsl_plugins.hosts.mace import flags, run
+from piwsl_plugins.hosts.mace.geometry import WEAK, WEAK_WEIGHTS
 from piwsl_plugins.hosts.mace.run import Run
-from piwsl_plugins.hosts.mace.scan import Scan, counts_of
-from piwsl_plugins.hosts.mace.sources import check_plausible, open_file, settings_of
+from piwsl_plugins.settings import WEAK_FORCES
+from piwsl_plugins.teacher.settings import TeacherSettings
+from piwsl_plugins.teacher.teach import teach
+
+HDF5 = (".h5", ".hdf5")
+FROM_MODEL = ("foundation", "estimated")
+"""Choices of E0s that MACE takes from a foundation model."""
 
 
-class Head:
-    """What a run knows of one of MACE's heads.
-
-    Attributes:
-        name: its name.
-        options: its entry of ``--heads``.
-        config: MACE's ``HeadConfig``, once MACE has made it.
-        scan: the frames that were looked at.
-        isolated: energies of isolated atoms in the training files.
-    """
-
-    def __init__(self, run: Run, name: str) -> None:
-        self.run = run
-        self.name = name
-        self.options: Mapping[str, Any] = {}
-        self.config: Any = None
-        self.scan = Scan()
-        self.isolated = IsolatedAtoms()
-
-    def settings(self, key_specification: Any) -> DataSettings:
-        """Keys and units of the head's files; flags do not reach MACE's replay data."""
-        if self.name != "pt_head":
-            return settings_of(self.run.args, self.options, key_specification)
-        return DataSettings(
-            energy=key_specification.info_keys.get("energy"),
-            forces=key_specification.arrays_keys.get("forces"),
-            stress=key_specification.info_keys.get("stress"),
-        )
-
-    @property
-    def E0s(self) -> str | None:  # noqa: N802  (MACE's name)
-        """What the user asks the atoms' energies to be."""
-        given = self.options.get("E0s", self.run.args.E0s)
-        return given if given is None or isinstance(given, str) else str(given)
-
-    def lone_atoms(self, block: Block) -> Any:
-        """Which frames give an atom's energy: those marked, and any lone atom if none are given."""
-        if self.E0s is None or self.E0s.strip().lower() == "isolated":
-            return is_isolated(block)
-        kinds = block.info.get("config_type", [""] * len(block))
-        marked = np.array([kind == CONFIG_TYPE for kind in kinds], dtype=bool)
-        return marked & is_isolated(block)
+def wrap_check(_: Run, wrapped: Callable[..., Any], call: BoundArguments) -> Any:
+    """Let MACE treat the files that this package reads as it treats extxyz."""
+    path = call.arguments["filename"]
+    if path is None:
+        return wrapped(path)
+    with run.plain_errors():
+        # MACE joins several LMDB files by colons
+        if not Path(path).exists() and not all(Path(p).exists() for p in str(path).split(":")):
+            raise DataError(f"--train_file, --valid_file or --test_file {path}: no such file")
+        if Path(path).suffix in HDF5 and Path(path).is_file():
+            with h5py.File(path, "r") as file:  # MACE's own, or of ANI's or SPICE's layout
+                return not any(name.startswith("config_batch_") for name in file)
+        return wrapped(path)
 
 
-def open_checked(head: Head, path: str, key_specification: Any, *, training: bool) -> Source:
-    """Open one of a head's files, and check that its units are likely.
-
-    Raises:
-        ValueError: a broken file, an energy that is not there, units that look wrong.
-    """
-    source = open_file(path, head.settings(key_specification), training=training)
-    if head.name != "pt_head":
-        check_plausible(source, head.E0s)
-    return source
+def wrap_get(active: Run, wrapped: Callable[..., Any], call: BoundArguments) -> Any:
+    """Read a head's files; MACE's replay data are left to MACE."""
+    if call.arguments["no_data_ok"] or call.arguments["head_name"] == "pt_head":
+        return wrapped(*call.args, **call.kwargs)
+    with run.plain_errors():
+        return _Head(active, call.arguments).load()
 
 
-def read_file(
-    head: Head,
-    source: Source,
-    translation: Translation,
-    *,
-    training: bool,
-    keep_isolated: bool,
-    keep: Callable[[Block, Any], None] | None = None,
-) -> Frames:
-    """Look at every frame of a file.
-
-    Args:
-        head: the head that it belongs to.
-        source: the file, as :func:`open_checked` opens it.
-        translation: how frames become MACE's.
-        training: whether it is a training file.
-        keep_isolated: whether isolated atoms are trained on as well.
-        keep: called with each block that stays, and its frames' numbers; where it is given, frames
-            without labels stay.
-
-    Returns:
-        The frames that stay.
-
-    Raises:
-        ValueError: no frame with an energy; labels or a file that cannot be read.
-    """
-    if training:
-        head.run.names.update(names_in(source))
-    collected = _Collected()
-    for block in watched(source.blocks(), f"looking at {source.path.name}", len(source)):
-        lone = head.lone_atoms(block)
-        if training and lone.any():
-            head.isolated.add(block)
-        if training and not keep_isolated:
-            block = block.take(np.flatnonzero(~lone))
-        if not len(block):
-            continue
-        block = targets(block)
-        has = np.stack([block.has(label) for label in TARGETS], axis=1)
-        stays: Any = np.ones(len(block), dtype=bool) if keep else has.any(axis=1)
-        collected.left_out += int(np.count_nonzero(~stays))
-        block = block.take(stays)
-        if not len(block):
-            continue
-        numbers = head.scan.add(block)
-        collected.add(block, numbers, has[stays])
-        if training:
-            head.run.look_at_distances(head.scan, block)
-        if keep:
-            keep(block, numbers)
-    if training and head.scan.closest is not None:
-        head.run.check_displacement([head.scan.closest[1]])
-    frames = collected.frames((Part(PerProcess(source), translation),))
-    _report(head, source, frames, collected.left_out, training)
-    return frames
-
-
-class _Collected:
-    """The columns of :class:`Frames`, block by block."""
-
-    def __init__(self) -> None:
-        self.left_out = 0
-        self._places: list[Any] = []
-        self._numbers: list[Any] = []
-        self._has: list[Any] = []
-        self._types: list[Any] = []
-
-    def add(self, block: Block, numbers: Any, has: Any) -> None:
-        types = [kind or DEFAULT_TYPE for kind in block.info.get("config_type", [""] * len(block))]
-        self._places.append(block.places)
-        self._numbers.append(numbers)
-        self._has.append(has)
-        self._types.append(np.array(types, dtype=object))
-
-    def frames(self, parts: tuple[Part, ...]) -> Frames:
-        places = np.concatenate([np.zeros(0, dtype=np.int64), *self._places])
-        return Frames(
-            parts=parts,
-            part=np.zeros(len(places), dtype=np.int64),
-            place=places,
-            number=np.concatenate([np.zeros(0, dtype=np.int64), *self._numbers]),
-            has=np.concatenate([np.zeros((0, len(TARGETS)), dtype=bool), *self._has]),
-            config_type=np.concatenate([np.zeros(0, dtype=object), *self._types]),
+def check_distances(active: Run, frames: Iterable[Frame]) -> None:
+    """Refuse displacements beyond half the shortest interatomic distance."""
+    if active.terms and not active.settings.allow_large_displacement:
+        check_displacement(
+            frames,
+            active.settings.longest_displacement,
+            "--piwsl_max_displacement",
+            "--piwsl_allow_large_displacement",
         )
 
 
-def _report(head: Head, source: Source, frames: Frames, left_out: int, training: bool) -> None:
-    path = source.path
-    counts = counts_of(frames.has)
-    weak = int(frames.has[:, TARGETS.index("weak_forces")].sum())
-    if left_out:
-        energy = source.settings.energy or "the only energy in the file"
-        labels = ", ".join(({"energy": energy} | source.settings.keys).values())
-        logging.info(
-            f"PIWSL: {path}: {left_out} of {left_out + len(frames)} frames have none of the labels "
-            f"that are read ({labels}) and are left out"
+def _point_out(train: Sequence[Frame], valid: Sequence[Frame], test: Sequence[Frame]) -> None:
+    """Warn of errors that will look better or worse than they are."""
+    shared = [f"{frame.name} is {first.name}" for frame, first in find_overlaps(train, valid)]
+    if shared:
+        logging.warning(
+            f"PIWSL: {len(shared)} of {len(valid)} validation frames are training frames as well, "
+            f"so that the validation loss is too good (frames counted from 0):{listed(shared)}"
         )
-    if source.settings.low_energy:
-        lost = "" if source.settings.low_forces else "; forces and stress are not read"
-        logging.info(
-            f"PIWSL: {path}: the model learns the difference {source.settings.energy!r} minus "
-            f"{source.settings.low_energy!r}; a frame that lacks one of them has no label{lost}"
+    if not all("energy" in frame.labels for frame in (*train, *valid, *test)):
+        logging.warning(
+            "PIWSL: some frames have no energy: MACE's errors per atom count them as if it were "
+            "0 eV; --error_table TotalRMSE leaves them out"
         )
-    if not training:
-        return
-    if not counts.energies:
-        raise DataError(
-            f"{path}: no frame has an energy under --energy_key {source.settings.energy!r}; the "
-            f"keys in the file are {', '.join(sorted(names_in(source))) or 'none'}"
+
+
+class _Head:
+    """One of MACE's heads and the reading of its files, by the arguments of MACE's own function."""
+
+    def __init__(self, active: Run, call: Mapping[str, Any]) -> None:
+        self._run, self._call = active, call
+        self._options = active.head(call["head_name"])
+        self._settings = flags.data_settings(active.args, self._options, call["key_specification"])
+        if not active.teaches:
+            check_differences(self._settings, flags.SPELLING)
+        self._choice = choice = str(self._options["E0s"] or "").strip()
+        # energies of the free atoms that the user gave, for the check of units
+        known = parse_energies(choice) if ":" in choice else TABLES.get(choice)
+        self._known_energies = None if self._settings.low_energy else known
+
+    def load(self) -> tuple[Any, dict[int, float] | None]:
+        """MACE's configurations of all sets, and the energies of the atoms."""
+        from mace.data import test_config_types
+        from mace.tools.scripts_utils import SubsetCollection
+
+        whole = self._read("train_path")
+        isolated, rest = split_isolated(whole)
+        keeps = bool(self._call["keep_isolated_atoms"])
+        train, valid = self._split(self._labelled(whole if keeps else rest, training=True))
+        test = self._labelled(self._read("test_path"))
+        elements = self._elements(train, valid, test)
+        check_no_overlap(train, test)
+        _point_out(train, valid, test)
+        check_distances(self._run, train)
+        # its energies are those of the training frames: none of the validation's enters
+        energies = self._atomic_energies(isolated, split_isolated(train)[1], elements)
+        if self._run.teaches:
+            settings = flags.settings_of(self._run.args, TeacherSettings)
+            taught = teach(train, settings, lambda text: logging.info(f"PIWSL: {text}"))
+            self._run.has_weak_forces |= taught is not None
+            train = taught or train
+        for frame in train:
+            self._run.counts.update(["frames", *frame.labels])
+        if not self._run.args.multiheads_finetuning:  # MACE's replay data have forces
+            self._run.choose_defaults(*flags.LEARNS)
+        self._check_batch_size()
+        collections = SubsetCollection(
+            train=[self._configuration(frame, training=True) for frame in train],
+            valid=[self._configuration(frame) for frame in valid],
+            tests=test_config_types([self._configuration(frame) for frame in test]),
         )
-    head.run.counts.add(counts)
-    head.run.weak_frames += weak
-    logging.info(
-        f"PIWSL: {path}: {counts.frames} training frames, {counts.energies} with energies, "
-        f"{counts.forces} with forces"
-        + (f", {weak} with weak forces" if head.run.has_weak_forces else "")
-        + "; a missing label has no weight"
-    )
+        return collections, energies
 
+    def _read(self, which: str) -> list[Frame]:
+        """All frames of the files of one set, with what the model is to learn."""
+        frames: list[Frame] = []
+        paths = self._call[which] or []
+        for path in [paths] if isinstance(paths, str) else paths:
+            found = read(
+                path,
+                self._settings,
+                spelling=flags.SPELLING,
+                default_keys=flags.default_keys(self._run.args),
+                needs_energies=which == "train_path",
+                atomic_energies=self._known_energies,
+            )
+            logging.info(f"PIWSL: {found.summary}")
+            for remark in found.remarks:
+                logging.warning(f"PIWSL: {remark}")
+            self._run.keys.update(found.keys)
+            frames += found.frames
+        learns_differences = self._settings.low_energy and not self._run.teaches
+        return differences(frames) if learns_differences else frames
 
-def read_at_once(head: Head, source: Source, translation: Translation, **options: Any) -> list[Any]:
-    """The same, as a list of MACE's configurations; frames without labels stay."""
-    configs: list[Any] = []
+    def _labelled(self, frames: Sequence[Frame], *, training: bool = False) -> list[Frame]:
+        """The frames with labels, and those that were given for the terms or the teacher."""
+        targets = {name for name in TARGETS if training or name != WEAK_FORCES}
+        acts = training and bool(self._run.terms or self._run.teaches)
+        kept = [
+            frame
+            for frame in frames
+            if targets & frame.labels.keys() or (acts and not frame.source.endswith(HDF5))
+        ]
+        if len(kept) < len(frames):
+            logging.info(
+                f"PIWSL: {len(frames) - len(kept)} of {len(frames)} frames of {frames[0].source} "
+                "have none of the labels that are read, and are left out"
+            )
+        return kept
 
-    def keep(block: Block, numbers: Any) -> None:
-        for i in range(len(block)):
-            config = translation.configuration(block, i)
-            remember(config, str(source.path), int(numbers[i]))
-            configs.append(config)
+    def _split(self, frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
+        """Training and validation frames, by file or by MACE's own random split."""
+        from mace.data import random_train_valid_split
 
-    read_file(head, source, translation, keep=keep, **options)
-    return configs
+        call, fraction, valid = self._call, self._call["valid_fraction"], []
+        if call["valid_path"]:
+            valid = self._read("valid_path")
+        elif fraction is None or not 0.0 < fraction < 1.0:
+            raise ValueError(
+                f"--valid_fraction: got {fraction}, expected a number between 0 and 1, or "
+                "--valid_file"
+            )
+        elif len(frames) > 1:
+            frames, valid = random_train_valid_split(
+                frames, fraction, call["seed"], call["work_dir"], call["prefix"]
+            )
+        valid = self._labelled(valid)
+        if not frames or not valid:
+            which = "validation" if frames else "training"
+            raise DataError(
+                f"there are no {which} frames with a label that is read; give more frames, or "
+                "--valid_file"
+            )
+        return frames, valid
 
+    def _elements(
+        self, train: Sequence[Frame], valid: Sequence[Frame], test: Sequence[Frame]
+    ) -> set[int]:
+        """Atomic numbers that the model is to know; a frame with another one is refused."""
+        given = self._options["atomic_numbers"]
+        known = set(ast.literal_eval(given) if isinstance(given, str) else given or ())
+        why = f"--atomic_numbers {given} does not list"
+        if not known:
+            known = {int(z) for frame in (*train, *valid) for z in frame.atoms.numbers}
+            why = "no training or validation frame has: the model will not know it"
+        if self._options["statistics_file"] or self._run.args.foundation_model:
+            return known  # whose elements MACE adds
+        for frame in (*train, *valid, *test):
+            missing = sorted({int(z) for z in frame.atoms.numbers} - known)
+            if missing:
+                raise DataError(
+                    f"{frame.name} has {', '.join(chemical_symbols[z] for z in missing)}, which "
+                    f"{why}; remove such frames"
+                )
+        return known
 
-def remember(config: Any, path: str, number: int) -> None:
-    """Note on one of MACE's configurations which frame it is, by its number in the scan."""
-    config.piwsl_source, config.piwsl_number = path, number
+    def _atomic_energies(
+        self, isolated: Sequence[Frame], train: Sequence[Frame], elements: set[int]
+    ) -> dict[int, float] | None:
+        """The energies of the atoms, or None where MACE takes them from elsewhere."""
+        named = self._choice.lower()
+        choice: Any = named if named in (ISOLATED, *FITS) else self._choice
+        marked = any(f.atoms.info.get("config_type") == "IsolatedAtom" for f in isolated)
+        if marked or (not named and isolated):
+            choice = ISOLATED  # which MACE takes before --E0s
+        elif self._options["statistics_file"] or named in FROM_MODEL:
+            return None
+        elif not named:
+            raise DataError(
+                "no reference energies of atoms (E0s): the training files have no isolated atoms, "
+                "and --E0s is not given; give '{H: -13.6, O: -2041.8}' (eV), the name of a table, "
+                "or 'average', a least-squares fit"
+            )
+        elif named.endswith(".json"):
+            choice = json.loads(Path(choice).read_text(encoding="utf-8"))
+        logging.info(f"PIWSL: reference energies of atoms (E0s): {choice}")
+        return atomic_energies(
+            choice,
+            train,
+            isolated,
+            elements,
+            of_differences=bool(self._settings.low_energy) and not self._run.teaches,
+            tell=lambda text: logging.warning(f"PIWSL: {text}"),
+        )
 
+    def _check_batch_size(self) -> None:
+        """Refuse batches that the frames of all heads do not fill once: MACE leaves them out."""
+        args, total = self._run.args, self._run.counts["frames"]
+        heads = [*(args.heads or {})]
+        is_whole = heads[-1:] in ([], [self._call["head_name"]]) and "pt_head" not in heads
+        if is_whole and total < args.batch_size and not args.distributed:
+            raise DataError(
+                f"--batch_size {args.batch_size} is more than the {total} training frames: no "
+                f"batch could be made; use --batch_size {total} or less"
+            )
 
-def frames_of(configs: Sequence[Any], translation: Translation) -> Frames:
-    """MACE's configurations, which were read, as frames."""
-    names = [WEAK if label == "weak_forces" else label for label in TARGETS]
-    known = [[has_label(config, name) for name in names] for config in configs]
-    return Frames(
-        parts=(Part(configs, translation),),
-        part=np.zeros(len(configs), dtype=np.int64),
-        place=np.arange(len(configs)),
-        number=np.array([getattr(c, "piwsl_number", -1) for c in configs], dtype=np.int64),
-        has=np.array(known, dtype=bool).reshape(-1, len(TARGETS)),
-        config_type=np.array([c.config_type for c in configs], dtype=object),
-    )
+    def _configuration(self, frame: Frame, *, training: bool = False) -> Any:
+        """A frame as MACE's ``Configuration``."""
+        from mace.data import config_from_atoms
 
-
-def has_label(config: Any, name: str) -> bool:
-    """Whether one of MACE's configurations has a label that counts."""
-    known = config.properties.get(name) is not None
-    return bool(known and np.max(config.property_weights.get(name, 0.0)) > 0)
-
-
-def check_options(head: Head) -> None:
-    """Refuse options of ``--heads`` that look like ours and are not.
-
-    Raises:
-        ValueError: names the option, and the nearest that there is.
-    """
-    known = [PREFIX + name for name in DATA_FLAGS]
-    for name in head.options:
-        if str(name).startswith(PREFIX) and name not in known:
-            raise ValueError(f"--heads, {head.name}: {unknown_name(str(name), known, 'option')}")
+        keys, atoms, labels = self._call["key_specification"], frame.atoms.copy(), frame.labels
+        for name in labels.keys() & {"energy", "stress"}:
+            atoms.info[keys.info_keys[name]] = labels[name]
+        if "stress" in labels and self._run.settings.base_loss == "virials":
+            atoms.info[keys.info_keys["virials"]] = -atoms.get_volume() * labels["stress"]
+        if "forces" in labels:
+            atoms.arrays[keys.arrays_keys["forces"]] = labels["forces"]
+        config = config_from_atoms(
+            atoms,
+            key_specification=keys,
+            config_type_weights=self._call["config_type_weights"],
+            head_name=self._call["head_name"],
+        )
+        config.piwsl_training = training
+        if training and WEAK_FORCES in labels:
+            config.properties[WEAK] = labels[WEAK_FORCES]
+            config.properties[WEAK_WEIGHTS] = labels.get("weak_forces_weights")
+        return config

@@ -1,29 +1,28 @@
-"""One training run of MACE with a PIWSL loss, from its arguments to its logger."""
+"""One training run of MACE with a PIWSL loss: what is known of it from its arguments on."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
 
-from piwsl_plugins.data.blocks import Block
-from piwsl_plugins.data.checks import Counts, Frame, check_displacement
+from piwsl_plugins import __version__
 from piwsl_plugins.hosts import errors
 from piwsl_plugins.hosts.mace import flags, seams
-from piwsl_plugins.hosts.mace.combinations import check_combination, notes
-from piwsl_plugins.settings import MaceSettings
+from piwsl_plugins.settings import WEAK_FORCES, MaceSettings
+from piwsl_plugins.teacher.settings import TeacherSettings
 
 if TYPE_CHECKING:
-    from piwsl_plugins.hosts.mace.loss import PiwslLoss, Progress
-    from piwsl_plugins.hosts.mace.reading import Head
-    from piwsl_plugins.hosts.mace.scan import Scan
+    import torch
+    from torch import Tensor
 
-LEARNS = 100.0
-"""Energy weight below which a run on energies alone hardly moves."""
+DIPOLE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
 
 plain_errors = partial(errors.plain_errors, "mace_run_train")
 
@@ -31,85 +30,69 @@ _active: Run | None = None
 
 
 class Run:
-    """What is known of the current run between MACE's arguments and its training loop.
+    """What is known of the current run, from MACE's arguments to its last step.
 
     Attributes:
-        training: whether MACE is in its training loop.
-        counts: labels of the training frames.
-        weak_frames: training frames with weak forces.
-        names: names of the labels in the training files.
+        args: MACE's arguments; the loss is the base loss's name. ``defaults`` are those of
+            :data:`flags.LEARNS` that were not given.
+        loss: the PIWSL loss, ``terms`` its terms with displacements, ``settings`` their settings.
+        teaches: whether a teacher is fitted to the training energies.
+        has_weak_forces: whether training frames carry weak forces.
+        counts: training frames (``frames``) and how many of them have each label.
+        keys: names of the numbers in the training files.
+        model: the model that MACE trains, ``cutoff`` its cutoff and ``radii`` the covalent radii of
+            its elements (where a term asks for them), angstrom.
+        step: optimiser step that comes next, of ``steps``, on the process ``rank``.
+        values: what the last step logs.
     """
 
-    def __init__(self, args: argparse.Namespace, settings: MaceSettings) -> None:
-        from piwsl_plugins.hosts.mace.loss import Progress
+    model: torch.nn.Module
 
-        self.args = args
-        self.settings = settings
+    def __init__(
+        self, args: argparse.Namespace, settings: MaceSettings, defaults: Mapping[str, Any]
+    ) -> None:
+        self.args, self.defaults = args, defaults
         self.loss = str(args.loss)
-        self.terms = flags.LOSSES[self.loss]
+        self.terms, self.teaches = flags.LOSSES[self.loss], self.loss == flags.TEACHER
+        self.settings = settings
         self.has_weak_forces = args.piwsl_weak_forces_key is not None
-        self.training = False
-        self.counts = Counts()
-        self.weak_frames = 0
-        self.names: set[str] = set()
-        self.progress: Progress = Progress()
-        self._heads: dict[str, Head] = {}
+        self.counts: Counter[str] = Counter()
+        self.keys: set[str] = set()
+        self.cutoff = math.nan
+        self.radii: Tensor | None = None
+        self.step, self.steps, self.rank = 0, math.inf, 0
+        self.values: dict[str, Tensor | float] = {}
 
-    def head(self, name: str) -> Head:
-        """What is known of one of MACE's heads."""
-        from piwsl_plugins.hosts.mace.reading import Head
+    def head(self, name: str) -> dict[str, Any]:
+        """Options of one of MACE's heads, those of the command line where it has none."""
+        heads: Any = self.args.heads
+        given = dict(heads.get(name, {})) if isinstance(heads, dict) else {}
+        names = ("E0s", "atomic_numbers", "statistics_file")
+        return {option: getattr(self.args, option) for option in names} | given
 
-        return self._heads.setdefault(name, Head(self, name))
-
-    def wrap(self, base: Any) -> PiwslLoss:
-        """Add the terms to one of MACE's loss modules."""
-        from piwsl_plugins.hosts.mace.loss import PiwslLoss
-
-        return PiwslLoss(base, self.terms, self.settings, self.progress, self.has_weak_forces)
-
-    @property
-    def checks_displacement(self) -> bool:
-        """Whether displacements are checked against the shortest distance."""
-        return bool(self.terms) and not self.settings.allow_large_displacement
-
-    def check_displacement(self, frames: Iterable[Frame]) -> None:
-        """Refuse displacements beyond half the shortest interatomic distance."""
-        check_displacement(
-            frames,
-            self.settings.longest_displacement,
-            f"--{flags.PREFIX}max_displacement",
-            f"--{flags.PREFIX}allow_large_displacement",
-        )
-
-    def look_at_distances(self, scan: Scan, block: Block) -> None:
-        """The same, for frames that are read block by block, once all were seen."""
-        if self.checks_displacement:
-            scan.look_at_distances(block, 2.0 * self.settings.longest_displacement)
+    def choose_defaults(self, *names: str) -> None:
+        """Set MACE's options that were not given to what learns from energies alone."""
+        chosen, why = flags.LEARNS, "the frames have no forces"
+        if self.counts["forces"]:
+            chosen, why = dict(self.defaults), "some frames have forces"
+        for name in names:
+            if name in self.defaults and getattr(self.args, name) != chosen[name]:
+                setattr(self.args, name, chosen[name])
+                logging.info(f"PIWSL: {why}, and --{name} was not given: {chosen[name]} is taken")
 
     def check_statistics(self) -> None:
-        """Refuse settings that the labels of the training frames do not serve.
-
-        Raises:
-            ValueError: names the option, what the frames lack and what to do.
-        """
-        args, counts = self.args, self.counts
-        given = args.mean is not None and args.std is not None
-        if args.scaling == "rms_forces_scaling" and not counts.forces and not given:
-            raise ValueError(
-                "--scaling rms_forces_scaling (MACE's default) takes the root mean square of the "
-                f"reference forces, and {counts.frames} of {counts.frames} training frames have "
-                "none; use --scaling std_scaling"
-            )
-        if self.settings.anchor == "label_and_forces" and not counts.forces:
+        """Refuse settings that the labels of the training frames do not serve by a ValueError."""
+        if self.settings.anchor == "label_and_forces" and not self.counts["forces"]:
             raise ValueError(
                 "--piwsl_anchor label_and_forces acts on structures with reference forces, and "
                 "no training frame has any; use --piwsl_anchor label"
             )
-        if self.has_weak_forces and not self.weak_frames:
+        key = self.args.piwsl_weak_forces_key
+        if key and not self.counts[WEAK_FORCES]:
             raise ValueError(
-                f"--{flags.PREFIX}weak_forces_key {args.piwsl_weak_forces_key!r}: no training "
-                "frame has such forces; the keys in the training files are "
-                + (", ".join(sorted(self.names)) or "none")
+                f"{flags.SPELLING[WEAK_FORCES]} {key!r}: no training frame has such forces; the "
+                "keys in the training files are "
+                + (", ".join(sorted(self.keys)) or "none that can be read from them")
             )
 
 
@@ -118,108 +101,107 @@ def active() -> Run | None:
     return _active
 
 
-def wrap_check_args(wrapped: Callable[..., Any], args: argparse.Namespace) -> Any:
-    """Start a run if a PIWSL loss was chosen, and let MACE see the base loss from here on."""
-    global _active
-    _active = None
-    if args.loss not in flags.LOSSES:
-        ignored = flags.changed_flags(args)
-        args, messages = wrapped(args)
-        if ignored:
-            text = f"--loss {args.loss} does not read {', '.join(ignored)}; ignored"
-            messages.append((f"PIWSL: {text}", logging.WARNING))
-        return args, messages
-    with plain_errors():
-        seams.verify()
-        settings = flags.settings_from(args)
-        check_combination(args, settings)
-        _active = Run(args, settings)
-        # from here on every choice that MACE makes by the loss's name is the base loss's
-        args.loss = settings.base_loss
-    args, messages = wrapped(args)
-    _active.args = args
-    return args, [*messages, *((f"PIWSL: {note}", logging.INFO) for note in notes(_active))]
+def wrap_parser(_: Run | None, wrapped: Callable[..., Any], call: BoundArguments) -> Any:
+    """Add our flags to MACE's parser; a command line with a PIWSL loss starts a run."""
+    parser: argparse.ArgumentParser = wrapped(*call.args, **call.kwargs)
+    flags.add_to(parser)
+    plain = parser.parse_args
+
+    def parse_args(*args: Any, **kwargs: Any) -> Any:
+        global _active
+        _active = None
+        # argparse leaves what a namespace has as it is where an option was not given
+        parsed = plain(*args, **kwargs, namespace=argparse.Namespace(**dict.fromkeys(flags.LEARNS)))
+        missing = [name for name in flags.LEARNS if getattr(parsed, name) is None]
+        defaults = {name: parser.get_default(name) for name in missing}
+        vars(parsed).update(defaults)
+        if parsed.loss in flags.LOSSES:
+            with plain_errors():
+                _active = _started(parsed, defaults)
+            # from here on every choice that MACE makes by the loss's name is the base loss's
+            parsed.loss = _active.settings.base_loss
+        elif changed := [
+            f"--{name}"
+            for name, value in vars(parsed).items()
+            if name.startswith(flags.PREFIX) and value != parser.get_default(name)
+        ]:
+            print(
+                f"mace_run_train: warning: --loss {parsed.loss} does not read {', '.join(changed)}",
+                file=sys.stderr,
+            )
+        return parsed
+
+    parser.parse_args = parse_args  # type: ignore[method-assign]
+    return parser
 
 
-def wrap_get_loss_fn(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Add the PIWSL terms to the loss that MACE builds."""
-    base = wrapped(*args, **kwargs)
-    if _active is None:
-        return base
-    with plain_errors():
-        if _active.counts.frames:
-            _active.check_statistics()
-    loss = _active.wrap(base)
-    energy_weight = float(base.energy_weight)
-    if _active.counts.frames and not _active.counts.forces and energy_weight < LEARNS:
-        logging.warning(
-            f"PIWSL: energy weight {energy_weight:g} and no forces: squared errors per atom in eV "
-            "leave gradients of the size of Adam's epsilon; --energy_weight 1000 learns"
+def _started(args: argparse.Namespace, defaults: Mapping[str, Any]) -> Run:
+    """A run with a PIWSL loss."""
+    seams.verify()
+    settings = flags.mace_settings(args)
+    if args.loss == flags.TEACHER:
+        flags.settings_of(args, TeacherSettings)
+        if settings.weak_forces_fade is None:  # they are as good as the energies, and stay
+            settings = settings.model_copy(update={"weak_forces_fade": 0.0})
+    _check_combination(args, settings)
+    return Run(args, settings, defaults)
+
+
+def _check_combination(args: argparse.Namespace, settings: MaceSettings) -> None:
+    """Refuse options of MACE that do not go with a PIWSL loss, by a ValueError."""
+    has_dipole_loss = settings.base_loss == "energy_forces_dipole"
+    of_other_model = (args.model == "EnergyDipolesMACE") != has_dipole_loss
+    for is_wrong, text in (
+        (
+            args.model in DIPOLE_MODELS,
+            f"--loss {args.loss} needs a model that gives an energy, got --model {args.model}",
+        ),
+        (
+            of_other_model and args.model != "PolarMACE",
+            f"--piwsl_base_loss {settings.base_loss} does not go with --model {args.model}: "
+            "EnergyDipolesMACE is trained with energy_forces_dipole, others with another loss",
+        ),
+        (
+            args.lbfgs,
+            f"--lbfgs calls the loss many times within one step, and --loss {args.loss}, which "
+            "draws displacements and fades with each call, has no fixed value to minimise; use "
+            f"--optimizer adam, or --loss {settings.base_loss}",
+        ),
+        (not args.compute_forces, f"--loss {args.loss} needs forces, got --compute_forces False"),
+    ):
+        if is_wrong:
+            raise ValueError(text)
+
+
+def notes(run: Run) -> list[str]:
+    """What the user should know of a run."""
+    settings, args = run.settings, run.args
+    what = "no terms with displacements"
+    if run.terms:
+        order = "" if run.terms == ("curvature",) else f"order {settings.order}, "
+        what = (
+            f"terms {', '.join(run.terms)}, {order}displacements {settings.displacement} up to "
+            f"{settings.longest_displacement:g} angstrom"
         )
-    for term, weight in loss.weights.items():
-        ratio = weight / energy_weight if energy_weight else math.inf
-        logging.info(f"PIWSL: {term} weight {weight:g}, {ratio:.3g} of the energy weight")
-    return loss
-
-
-def wrap_get_swa(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Keep the terms on in stage two, and say which base loss MACE chose for it."""
-    stage_two, flags_of_stages = wrapped(*args, **kwargs)
-    if _active is not None:
-        name = type(stage_two.loss_fn).__name__
-        stage_two.loss_fn = _active.wrap(stage_two.loss_fn)
-        logging.info(f"PIWSL: stage two keeps the terms, beside MACE's {name}")
-    return stage_two, flags_of_stages
-
-
-def wrap_train(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Bind the loss to its model and let the logger see each term."""
-    if _active is None:
-        return wrapped(*args, **kwargs)
-    from piwsl_plugins.hosts.mace.term_logger import TermLogger
-
-    call = inspect.signature(wrapped).bind(*args, **kwargs)
-    arguments, progress = call.arguments, _active.progress
-    with plain_errors():
-        _check_losses(arguments)
-        _check_items(_active, arguments["train_loader"].dataset.datasets)
-    batches = len(arguments["train_loader"])
-    first_step, steps = arguments["start_epoch"] * batches, arguments["max_num_epochs"] * batches
-    model = arguments["model"]
-    with plain_errors():
-        rank = arguments.get("rank") or 0
-        progress.bind(model, _active.terms, step=first_step, rank=rank, steps=steps)
-    if _active.args.piwsl_low_energy_key:
-        # travels with the saved model, so that nobody takes a difference for an energy
-        model.piwsl_difference_to = str(_active.args.piwsl_low_energy_key)
-    if not _active.args.lbfgs:  # whose step has many values of each term
-        arguments["logger"] = TermLogger(arguments["logger"], progress)
-    _active.training = True
-    try:
-        return wrapped(*call.args, **call.kwargs)
-    finally:
-        _active.training = False
-
-
-def _check_losses(arguments: dict[str, Any]) -> None:
-    from piwsl_plugins.hosts.mace.loss import PiwslLoss
-
-    stage_two = arguments.get("swa")
-    losses = [arguments["loss_fn"]] + ([stage_two.loss_fn] if stage_two is not None else [])
-    if not all(isinstance(loss, PiwslLoss) for loss in losses):
-        raise errors.SeamError(
-            "mace.tools.train was given a loss without the PIWSL terms; report this to "
-            "piwsl-plugins"
+    found = [
+        f"piwsl-plugins {__version__}, --loss {run.loss}: {what}, beside MACE's "
+        f"{settings.base_loss!r}, which is the whole of the validation loss"
+    ]
+    if run.has_weak_forces or run.teaches:
+        fade = settings.fade_of(WEAK_FORCES)
+        found.append(
+            ("the teacher's" if run.teaches else "weak")
+            + " forces are trained on "
+            + (f"over the first {100 * fade:g} % of --max_num_epochs" if fade else "to the end")
         )
-
-
-def _check_items(active: Run, datasets: Iterable[Any]) -> None:
-    from piwsl_plugins.hosts.mace.frames import LazyDataset
-    from piwsl_plugins.hosts.mace.labels import check_dataset
-
-    for dataset in datasets:
-        for part in getattr(dataset, "datasets", [dataset]):
-            # the frames of lists and of our own datasets were checked when they were read
-            if not isinstance(part, (list, LazyDataset)):
-                check_dataset(active, part)
-    active.check_statistics()
+    if args.piwsl_low_energy_key and not run.teaches:
+        found.append(
+            f"the model predicts the difference {args.energy_key!r} minus "
+            f"{args.piwsl_low_energy_key!r}, not a whole energy; add the cheaper method's wherever "
+            "it is used. --E0s are differences too"
+        )
+    if settings.base_loss == "ef":
+        found.append("MACE's loss 'ef' has energy and forces weight 1, whatever the flags say")
+    if args.multiheads_finetuning and args.foundation_model is not None:
+        found.append("--multiheads_finetuning makes MACE's base loss 'universal'")
+    return found

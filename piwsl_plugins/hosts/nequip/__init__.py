@@ -1,7 +1,7 @@
-"""NequIP (and Allegro): the extension that ``import nequip`` loads, and what configs point at.
+"""NequIP and Allegro: what ``import nequip`` loads, and what configs point at.
 
-NequIP imports this module in the middle of its own import, so that nothing of NequIP is imported
-here; the classes below are looked up when a config names them.
+NequIP imports this module in the middle of its own import, so that the classes below are looked up
+only when a config names them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from typing import Any
 from piwsl_plugins.hosts.nequip import extension
 
 _PUBLIC = {
-    "PiwslASEDataModule": "data",
-    "PiwslDataModule": "data",
-    "PiwslFilesDataModule": "files_module",
-    "FileDataset": "files",
-    "PartialLabelsASEDataset": "data",
+    "PiwslDataModule": "datamodule",
+    "FrameDataset": "dataset",
     "EnergyStatisticsManager": "statistics",
     "PiwslLoss": "loss",
-    "PiwslTerm": "metrics",
-    "MaskedMeanSquaredError": "metrics",
+    "PiwslTerm": "loss",
+    "MaskedMeanSquaredError": "loss",
     "PiwslLightningModule": "module",
     "PiwslEMALightningModule": "module",
     "PiwslScheduleFreeLightningModule": "module",

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import math
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+import torch
+from nequip import train
 from nequip.data import AtomicDataDict
-from nequip.train import (
-    ConFIGLightningModule,
-    EMAConFIGLightningModule,
-    EMALightningModule,
-    NequIPLightningModule,
-    ScheduleFreeLightningModule,
-)
+from nequip.nn.graph_model import R_MAX_KEY
 from nequip.utils import RankedLogger
 from torch import Tensor
 
-from piwsl_plugins.hosts.nequip import geometry, labels, requirements, seams
-from piwsl_plugins.hosts.nequip.loss import with_weights
-from piwsl_plugins.hosts.nequip.metrics import PREFIX, active_entries, active_terms, without_empty
-from piwsl_plugins.hosts.nequip.structures import structures_of, weak_penalties
+from piwsl_plugins.hosts.nequip import checks, geometry, loss, seams
+from piwsl_plugins.hosts.nequip.checks import BLOCK
 from piwsl_plugins.hosts.radii import covalent_radii_of
 from piwsl_plugins.losses import step_generator, step_penalties
-from piwsl_plugins.settings import WEAK_FORCES, RunSettings
+from piwsl_plugins.settings import TERMS, RunSettings
 
 _log = RankedLogger(__name__, rank_zero_only=True)
 
-HALF = 0.5
-"""Share of the batch up to which forces are cheaper evaluated twice than for the whole of it."""
-CONFIG_FADE = {"fade": 0.0, "weak_forces_fade": 0.0}
-STAGES = {"train": "training", "val": "validation", "test": "test"}
+CONFIG = {"every": 1, "fade": 0.0, "weak_forces_fade": 0.0}
+"""Under ConFIG, which needs every term in every step, and whose directions do not fade."""
 
 
 class PiwslMixin:
@@ -42,220 +34,158 @@ class PiwslMixin:
 
     NequIP's loss, a ``MetricsManager``, finds them there through its ``PiwslTerm`` entries, so
     that coefficients, schedulers, monitors and loggers see each term as they see any other.
-    Validation and test steps are NequIP's own; where frames lack a label (NaN), its metrics leave
-    them out.
+    Validation and test steps are NequIP's own; its metrics leave out labels that are missing (NaN).
+    When training starts, the neighbour lists of the training data, of whatever data module, get the
+    skin that displaced geometries need; those of validation, test and statistics have none.
 
     Args:
         piwsl: settings of the losses, by the names of :class:`RunSettings`.
         kwargs: those of NequIP's training module.
-
-    Raises:
-        ValueError: unknown or contradictory settings, a loss that is not ours, or a model without
-            the forces that something needs.
-        SeamError: a version of NequIP that was not tested.
     """
 
-    model: Any  # of NequIP's training module: its models by name
-
     def __init__(self: Any, piwsl: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        with seams.plain_errors():
-            seams.check_version()
-            given = dict(piwsl or {})
-            if isinstance(self, ConFIGLightningModule):  # it needs every term in every step
-                given = {"every": 1, **CONFIG_FADE} | given  # and a direction does not fade
-            settings = RunSettings.from_mapping(given, requirements.BLOCK)
-            kwargs["loss"] = with_weights(kwargs.get("loss"), settings)
+        seams.check_version()
+        config = isinstance(self, train.ConFIGLightningModule)
+        given = {**(CONFIG if config else {}), **(piwsl or {})}
+        settings = RunSettings.from_mapping(given, BLOCK)
         super().__init__(**kwargs)
-        self.piwsl_settings = settings
-        self._piwsl_on = False
+        self._piwsl_factors: dict[str, float] | None = None  # by entry, in a training step
         self._piwsl_steps = math.inf  # optimiser steps of the run
-        self._piwsl_skin_known = False  # that the training data's neighbour list has it
-        self._piwsl_trims = True  # that the neighbour list may reach beyond the model's cutoff
-        models = self.model.values()
-        self._piwsl_cutoff = max(float(seams.model_cutoffs(model).max()) for model in models)
-        for metrics in (self.train_metrics, *self.val_metrics, *self.test_metrics):
+        for metrics in filter(None, (self.train_metrics, *self.val_metrics, *self.test_metrics)):
             seams.leave_out_missing_labels(metrics)
-        loss = self.loss if self.loss is not None else {}  # none in a run of `val` or `test` alone
-        self.piwsl_terms = active_terms(loss)
-        self._piwsl_weak = WEAK_FORCES in active_entries(loss)
+        models = list(self.model.values())
+        self._piwsl_cutoff = max(float(model.metadata[R_MAX_KEY]) for model in models)
+        # there is no loss in a run of `val` or `test` alone
+        metrics = {} if self.loss is None else self.loss
+        self._piwsl_names = {n: m.term for n, m in metrics.items() if isinstance(m, loss.PiwslTerm)}
+        asked = self._piwsl_names.values()
+        self.piwsl_entries = tuple(entry for entry in loss.ENTRIES if entry in asked)
+        if loss.TEACHER in asked and settings.weak_forces_fade is None:
+            settings = settings.model_copy(update={"weak_forces_fade": 0.0})
+        self.piwsl_settings = settings
+        self.piwsl_terms = tuple(term for term in self.piwsl_entries if term in TERMS)
+        self._piwsl_labels = [term for term in self.piwsl_entries if term not in TERMS]
         if self.loss is not None:
-            host = next(c.__name__ for c in type(self).__mro__ if not issubclass(c, PiwslMixin))
-            with seams.plain_errors():
-                requirements.check_module(self, host, settings, active_entries(loss))
-        self._piwsl_radii = None
-        if "curvature" in self.piwsl_terms:
-            with seams.plain_errors():
-                self._piwsl_radii = covalent_radii_of(next(iter(models)).type_names)
-        self._piwsl_energies_alone = self._reads_energies_alone()
+            checks.check_module(self)
+        curved = "curvature" in self.piwsl_terms
+        self._piwsl_radii = covalent_radii_of(models[0].type_names) if curved else None
+        read = filter(None, (self.loss, self.train_metrics))
+        self._piwsl_energies_alone = all(map(seams.reads_energies_alone, read))
 
     def on_fit_start(self: Any) -> None:
-        """Check the training data before the first step.
-
-        Raises:
-            ValueError: bad or missing labels, or a neighbour list without the skin.
-        """
+        """Check the training data before the first step, and widen their neighbour lists."""
         super().on_fit_start()  # type: ignore[misc]
-        data, settings, terms = self.trainer.datamodule, self.piwsl_settings, self.piwsl_terms
-        weak = (WEAK_FORCES,) if self._piwsl_weak else ()
-        if any(settings.fade_of(term) for term in (*terms, *weak)):
+        data, settings = self.trainer.datamodule, self.piwsl_settings
+        if loss.TEACHER in self.piwsl_entries:
+            data.teach()
+        checks.check_data(self, data)
+        if self.piwsl_terms:
+            geometry.give_skin(data.train_dataset[0], self._piwsl_cutoff, settings.skin)
+        if any(settings.fade_of(loss.whose(entry)) for entry in self.piwsl_entries):
             self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
-        if weak and settings.falling(WEAK_FORCES, 10**18, self._piwsl_steps) > 0.0:
-            _log.warning(
-                "the weak forces' weight stays, and with it their method's own error, to the end: "
-                "training_module.piwsl.weak_forces_fade is 0, or trainer.max_epochs sets no end"
-            )
-        self._piwsl_trims = bool(terms) or getattr(data, "piwsl_skin", 0.0) > 0.0
-        if data is None:  # loaders of somebody's own; their first batch shows the skin
-            return
-        with seams.plain_errors():
-            counts = getattr(data, "piwsl_counts", None)  # of a data module of ours
-            if counts is None:
-                counts = sum((labels.count(d) for d in data.train_dataset), Counter())
-            requirements.check_counts(counts, settings, self._piwsl_weak)
-            self._check_metrics("loss", "train", [self.loss])
-            self._check_metrics("train_metrics", "train", [self.train_metrics])
-            self._check_metrics("val_metrics", "val", self.val_metrics)
-            if "test" in ((self.hparams.get("info_dict") or {}).get("runs") or ()):
-                self._check_metrics("test_metrics", "test", self.test_metrics)
-            if not terms:
-                return
-            for dataset in data.train_dataset:
-                labels.check_distances(dataset, settings)
-            self._piwsl_skin_known = all(
-                [
-                    geometry.check_skin(data.train_dataset, model, settings.skin)
-                    for model in self.model.values()
-                ]
-            )
-
-    def on_test_start(self: Any) -> None:
-        """Check that the test data have the labels that the errors are of."""
-        super().on_test_start()  # type: ignore[misc]
-        with seams.plain_errors():
-            self._check_metrics("test_metrics", "test", self.test_metrics)
-
-    def _check_metrics(self: Any, where: str, stage: str, managers: Any) -> None:
-        """Check metrics against the labels of a stage's datasets, as far as these are ours."""
-        data = self.trainer.datamodule
-        known = data.piwsl_masks(stage) if hasattr(data, "piwsl_masks") else []
-        for found, metrics in zip(known, managers, strict=False):
-            if found is not None:
-                masks, frames = found
-                requirements.check_labels_of(
-                    metrics, masks, frames, f"training_module.{where}", STAGES[stage]
-                )
+        said = [f"{name} {e.coeff:.3g}" for name, e in self.loss.entries.items() if e.coeff]
+        said += [f"{name} {value}" for name, value in settings.changed().items()]
+        version = importlib.metadata.version("piwsl-plugins")
+        _log.info(f"piwsl-plugins {version}: shares of the loss: {', '.join(said)}")
 
     def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
         """NequIP's own step, in which :meth:`forward` adds the terms."""
-        self._piwsl_on = True
+        settings, step = self.piwsl_settings, self.trainer.global_step
+        self._piwsl_factors = {
+            entry: settings.falling(loss.whose(entry), step, self._piwsl_steps)
+            * (settings.schedule(step) if entry in TERMS else 1.0)
+            for entry in self.piwsl_entries
+        }
+        plain = {name: self.loss.entries[name].coeff for name in self._piwsl_names}
         try:
+            for name, coeff in plain.items():
+                factor = self._piwsl_factors[self._piwsl_names[name]]
+                self.loss.entries[name].coeff = coeff and coeff * factor
             return super().training_step(*args, **kwargs)  # type: ignore[misc]
-        finally:
-            self._piwsl_on = False
+        finally:  # schedulers and monitors see the plain ones
+            for name, coeff in plain.items():
+                self.loss.entries[name].coeff = coeff
+            self._piwsl_factors = None
 
     def log_dict(self: Any, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
-        """Lightning's own; an entry of the loss is NaN where no structure has its label."""
-        if any(name.startswith("train_loss_") for name in dictionary):
-            dictionary = without_empty(dictionary, self.loss)
-        super().log_dict(dictionary, *args, **kwargs)  # type: ignore[misc]
+        """Lightning's own; an entry of the loss is NaN where no structure has a value of it."""
+        logged = dict(dictionary)
+        for name in (name for name in logged if name.startswith("train_loss_")):
+            metric = dict(self.loss.items()).get(name.rpartition(self.logging_delimiter)[2])
+            if isinstance(metric, loss.Mean):
+                logged[name] = torch.where(metric.empty, torch.nan, logged[name])
+        super().log_dict(logged, *args, **kwargs)  # type: ignore[misc]
 
     def forward(self: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The model's output, with ``piwsl_<term>`` in training steps."""
-        evaluate = super().forward  # type: ignore[misc]
-        if not self._piwsl_on:
+        evaluate, factors = super().forward, self._piwsl_factors  # type: ignore[misc]
+        if factors is None:
             return evaluate(inputs)  # type: ignore[no-any-return]
-        settings, step = self.piwsl_settings, self.trainer.global_step
-        scheduled = settings.schedule(step)
-        factors = {
-            term: scheduled * settings.falling(term, step, self._piwsl_steps)
-            for term in self.piwsl_terms
-        }
-        factor = max(factors.values(), default=0.0)
-        weak_factor = (
-            settings.falling(WEAK_FORCES, step, self._piwsl_steps) if self._piwsl_weak else 0.0
-        )
-        self._check_first_batch(inputs)
+        settings, own = self.piwsl_settings, inputs
         positions = inputs[AtomicDataDict.POSITIONS_KEY].detach()
-        if self.piwsl_terms and settings.second_order == "hessian":
-            positions = positions.requires_grad_()  # NequIP's forces are a function of these
-        trims = self._piwsl_trims
-        own = geometry.trimmed(inputs, positions, self._piwsl_cutoff) if trims else inputs
+        if self.piwsl_terms:
+            if settings.second_order == "hessian":  # NequIP's forces are a function of these
+                positions = positions.requires_grad_()
+            inputs = {
+                k: v for k, v in inputs.items() if k != AtomicDataDict.EDGE_TRANSPOSE_PERM_KEY
+            }
+            own = geometry.trimmed(inputs, positions, self._piwsl_cutoff)
         energies_only = partial(seams.energies_only, self.model)
-        with energies_only() if self._leaves_out_forces(factor, weak_factor) else nullcontext():
+        with energies_only() if self._leaves_out_forces(factors) else nullcontext():
             output = dict(evaluate(own))
-        energy = geometry.total_energy(output)
-        if self._piwsl_weak:
-            output[PREFIX + WEAK_FORCES] = self._weak_penalties(inputs, output, weak_factor)
-        if factor == 0.0:
-            zero = 0.0 * energy
-            return output | {PREFIX + term: zero for term in self.piwsl_terms}
-        structures = structures_of(inputs, positions)
+        energy = output[AtomicDataDict.TOTAL_ENERGY_KEY].view(-1)
+        nothing = energy.new_zeros(2, 0)  # this step has no value of the term
+        output |= {loss.PREFIX + entry: nothing for entry in self.piwsl_entries}
+        for entry in self._piwsl_labels:
+            if factors[entry]:
+                forces = output[AtomicDataDict.FORCE_KEY]
+                output[loss.PREFIX + entry] = geometry.weak_penalties(settings, inputs, forces)
+        if not any(factors[term] for term in self.piwsl_terms):
+            return output
+        known = getattr(self.trainer.datamodule, "piwsl_counts", None)
+        counts = known or geometry.counts_of(inputs)
+        structures = geometry.structures_of(inputs, positions, counts)
         if self._piwsl_radii is not None:
-            pairs = geometry.pairs_of(inputs, self._piwsl_radii)
+            pairs = geometry.pairs_of(inputs, self._piwsl_radii, counts)
             structures = dataclasses.replace(structures, pairs=pairs)
-        batch = self.trainer.fit_loop.epoch_loop.total_batch_idx
         found = step_penalties(
             settings,
             self.piwsl_terms,
             structures,
             energy,
             output.get(AtomicDataDict.FORCE_KEY),
-            geometry.DisplacedModel(evaluate, inputs, self._piwsl_cutoff, energies_only),
-            step_generator(settings.seed, batch, self.global_rank),
+            geometry.DisplacedModel(evaluate, inputs, counts, self._piwsl_cutoff, energies_only),
+            step_generator(settings.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank),
         )
-        return output | {PREFIX + term: factors[term] * found[term] for term in found}
+        for term, penalties in found.items():
+            output[loss.PREFIX + term] = torch.stack([penalties, torch.ones_like(penalties)])
+        return output
 
-    def _weak_penalties(self: Any, inputs: Any, output: Any, factor: float) -> Tensor:
-        """Errors against the weak forces, times the factor of their schedule."""
-        if factor == 0.0:
-            return 0.0 * geometry.total_energy(output)
-        with seams.plain_errors():
-            forces = output[AtomicDataDict.FORCE_KEY]
-            return factor * weak_penalties(self.piwsl_settings, inputs, forces)
-
-    def _check_first_batch(self: Any, inputs: dict[str, Tensor]) -> None:
-        """Look for the skin in the pairs themselves, where no transform tells of it."""
-        if self._piwsl_skin_known or not self.piwsl_terms:
-            return
-        with seams.plain_errors():
-            for model in self.model.values():
-                geometry.check_first_batch(inputs, model, self.piwsl_settings.skin)
-        self._piwsl_skin_known = True
-
-    def _reads_energies_alone(self: Any) -> bool:
-        """Whether nothing but the terms and the weak forces reads the batch's forces."""
-        metrics = [m for m in (self.loss, self.train_metrics) if m is not None]
-        return not seams.is_compiled(self.model) and all(
-            seams.reads_energies_alone(entries) for entries in metrics
-        )
-
-    def _leaves_out_forces(self: Any, factor: float, weak_factor: float) -> bool:
-        """Whether it is cheaper to leave out the batch's forces, which nothing else reads.
-
-        They are then evaluated for the chosen structures alone, beside the displaced ones.
-        """
+    def _leaves_out_forces(self: Any, factors: Mapping[str, float]) -> bool:
+        """Whether forces, which nothing else reads, are cheaper of the chosen structures alone."""
         settings = self.piwsl_settings
-        chosen_alone = (
-            settings.displacement != "adversarial" and settings.batch_fraction <= HALF
-        ) or factor == 0.0
-        return bool(self._piwsl_energies_alone and not weak_factor and chosen_alone)
+        # up to half of the batch, forces are cheaper evaluated twice than for all of it
+        few = settings.displacement != "adversarial" and settings.batch_fraction <= 0.5
+        read = any(factors[term] for term in self._piwsl_labels)
+        on = any(factors[term] for term in self.piwsl_terms)
+        return self._piwsl_energies_alone and not read and (few or not on)
 
 
-class PiwslLightningModule(PiwslMixin, NequIPLightningModule):  # type: ignore[misc]
+class PiwslLightningModule(PiwslMixin, train.NequIPLightningModule):  # type: ignore[misc]
     """``nequip.train.NequIPLightningModule`` with the PIWSL terms."""
 
 
-class PiwslEMALightningModule(PiwslMixin, EMALightningModule):  # type: ignore[misc]
+class PiwslEMALightningModule(PiwslMixin, train.EMALightningModule):  # type: ignore[misc]
     """``nequip.train.EMALightningModule`` with the PIWSL terms."""
 
 
-class PiwslScheduleFreeLightningModule(PiwslMixin, ScheduleFreeLightningModule):  # type: ignore[misc]
+class PiwslScheduleFreeLightningModule(PiwslMixin, train.ScheduleFreeLightningModule):  # type: ignore[misc]
     """``nequip.train.ScheduleFreeLightningModule`` with the PIWSL terms."""
 
 
-class PiwslConFIGLightningModule(PiwslMixin, ConFIGLightningModule):  # type: ignore[misc]
+class PiwslConFIGLightningModule(PiwslMixin, train.ConFIGLightningModule):  # type: ignore[misc]
     """``nequip.train.ConFIGLightningModule`` with the PIWSL terms."""
 
 
-class PiwslEMAConFIGLightningModule(PiwslMixin, EMAConFIGLightningModule):  # type: ignore[misc]
+class PiwslEMAConFIGLightningModule(PiwslMixin, train.EMAConFIGLightningModule):  # type: ignore[misc]
     """``nequip.train.EMAConFIGLightningModule`` with the PIWSL terms."""

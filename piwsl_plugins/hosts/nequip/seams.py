@@ -1,95 +1,48 @@
 """Everything of NequIP that is not part of its documented interface, with the versions tested.
 
-Nothing of NequIP is patched: training modules, data modules and losses of this package are
-subclasses and entries of NequIP's own. Undocumented too, and used where they belong: a data
-module's ``train_dataset_config`` and the like, ``generator`` and ``train_generator`` with their
-states (``data.py``, ``files_module.py``), a dataset's ``_get_data_list`` (``labels.py``,
-``files.py``), the ``lookup_table`` of the transform that makes types of elements
-(``atomic_energies.py``), ``with_edge_vectors_`` (``geometry.py``) and Lightning's
-``total_batch_idx`` (``module.py``).
+Wrapped: ``nequip.scripts.train.main`` (``extension.py``). Undocumented too, and used where they
+belong: a data module's ``test_dataset_config``, ``train_dataloader_config``, ``generator`` and
+``train_generator`` (``datamodule.py``), and the ``lookup_table`` of the transform that makes types
+of elements (``dataset.py``).
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from nequip import train
 from nequip.data import AtomicDataDict
-from nequip.data._key_registry import get_field_type
-from nequip.nn import ForceStressOutput
-from nequip.nn.embedding.utils import cutoff_partialdict_to_tensor
-from nequip.nn.graph_model import MODEL_DTYPE_KEY, PER_EDGE_TYPE_CUTOFF_KEY, R_MAX_KEY
-from nequip.scripts._workflow_utils import get_workflow_state
-from nequip.train import (
-    HuberLoss,
-    MaximumAbsoluteError,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    RootMeanSquaredError,
-)
-from torch import Tensor
 
 from piwsl_plugins.hosts import errors
 
 TESTED = "0.19"
-_ELEMENTWISE = (
-    HuberLoss,
-    MaximumAbsoluteError,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    RootMeanSquaredError,
-)
-"""NequIP's metrics of components, which may be masked one by one."""
 
 
 def check_version() -> None:
-    """Check NequIP's version.
-
-    Raises:
-        SeamError: an untested version.
-    """
+    """Raise a SeamError for an untested version of NequIP."""
     version = importlib.metadata.version("nequip")
     if version.split(".")[:2] != TESTED.split("."):
         raise errors.SeamError(
-            f"nequip {version} is installed; the PIWSL training modules were tested with "
-            f"{TESTED}.x alone: pip install 'nequip>={TESTED},<0.{int(TESTED.split('.')[1]) + 1}', "
-            "or a newer piwsl-plugins"
+            f"nequip {version} is installed; piwsl-plugins was tested with {TESTED}.x alone: pip "
+            f"install 'nequip=={TESTED}.*', or a newer piwsl-plugins"
         )
-
-
-def plain_errors() -> AbstractContextManager[None]:
-    """One message under ``nequip-train``; the exception itself in somebody's own code."""
-    if get_workflow_state() == "train":
-        return errors.plain_errors("nequip-train")
-    return nullcontext()
-
-
-def field_type(key: str) -> str | None:
-    """What a key of a batch has one row for: ``graph``, ``node``, ``edge``, or None if unknown."""
-    kind: str | None = get_field_type(key, error_on_unregistered=False)
-    return kind
-
-
-def label_of(field: Any) -> str | None:
-    """The label that an entry's field is compared with, or None where that is not known."""
-    return getattr(field, "target_field", getattr(field, "field", None))
 
 
 def leave_out_missing_labels(metrics: Any) -> None:
     """Let the mean errors of a ``MetricsManager`` leave out labels that are NaN.
 
-    With all labels there their values are the same. Their sums are made floating numbers from the
-    start, so that a process without a label can meet one that has some.
-
-    Args:
-        metrics: the manager, or None.
+    Their sums are made floating numbers from the start, so that a process without a label can meet
+    one that has some.
     """
-    for name, entry in (metrics.entries if metrics is not None else {}).items():
+    errors = (train.MaximumAbsoluteError, train.MeanAbsoluteError, train.RootMeanSquaredError)
+    elementwise = (*errors, train.HuberLoss, train.MeanSquaredError)
+    for name, entry in metrics.entries.items():
         own = metrics[name] if isinstance(metrics[name], torch.nn.ModuleList) else [metrics[name]]
-        if entry.field is None or any(type(metric) not in _ELEMENTWISE for metric in own):
+        if entry.field is None or any(type(metric) not in elementwise for metric in own):
             continue
         entry.ignore_nan = True
         for metric in own:
@@ -98,80 +51,39 @@ def leave_out_missing_labels(metrics: Any) -> None:
                 metric.add_state("sum", default=zero, dist_reduce_fx="sum")
 
 
+def label_of(entry: Any) -> str | None:
+    """The field that an entry of a ``MetricsManager`` reads, where it reads one."""
+    name: str | None = getattr(entry.field, "target_field", getattr(entry.field, "field", None))
+    return name
+
+
 def reads_energies_alone(metrics: Any) -> bool:
     """Whether no entry of a ``MetricsManager``, PIWSL terms left out, reads more than energies."""
-    fields = [
-        entry.field for name, entry in metrics.entries.items() if not hasattr(metrics[name], "term")
-    ]
-    return all(getattr(field, "field", None) == AtomicDataDict.TOTAL_ENERGY_KEY for field in fields)
+    return all(
+        label_of(entry) == AtomicDataDict.TOTAL_ENERGY_KEY or hasattr(metrics[name], "term")
+        for name, entry in metrics.entries.items()
+    )
 
 
 def force_outputs(model: torch.nn.Module) -> list[Any]:
     """The modules that derive forces; by name, as a packaged model brings classes of its own."""
-    name = ForceStressOutput.__name__
-    return [module for module in model.modules() if type(module).__name__ == name]
-
-
-def calculator_of_saved_model(path: str, device: str) -> Any:
-    """A checkpoint or package as ASE calculator that gives forces, however it was trained."""
-    from nequip.integrations.ase import NequIPCalculator
-
-    calculator = NequIPCalculator._from_saved_model(
-        path, device=device, chemical_species_to_atom_type_map=True
-    )
-    for output in force_outputs(calculator.model):
-        output.do_derivatives = True
-    return calculator
-
-
-def number_format_and_elements(calculator: Any) -> tuple[str | None, frozenset[str]]:
-    """``model_dtype`` of a calculator's model, None where it is not kept, and its type names."""
-    model = calculator.model
-    if hasattr(model, "metadata"):
-        metadata = dict(model.metadata)
-    else:  # compiled: the wrapper around the program that AOTInductor has made
-        program: Any = getattr(model, "model", None)
-        metadata = dict(getattr(program, "get_metadata", dict)())
-    names = frozenset(str(name) for name in calculator.transforms[0].model_type_names)
-    return metadata.get(MODEL_DTYPE_KEY), names
+    return [module for module in model.modules() if type(module).__name__ == "ForceStressOutput"]
 
 
 @contextmanager
 def energies_only(model: torch.nn.Module) -> Iterator[None]:
     """Leave out the forces in a model that is not compiled, to which they would be wasted work."""
-    outputs = [output for output in force_outputs(model) if output.do_derivatives]
-    if is_compiled(model):
-        outputs = []
+    outputs = [] if is_compiled(model) else force_outputs(model)
+    before = [output.do_derivatives for output in outputs]
     try:
         for output in outputs:
             output.do_derivatives = False
         yield
     finally:
-        for output in outputs:
-            output.do_derivatives = True
+        for output, derivatives in zip(outputs, before, strict=True):
+            output.do_derivatives = derivatives
 
 
 def is_compiled(model: torch.nn.Module) -> bool:
     """Whether a model was built with ``compile_mode: compile``."""
     return any(getattr(module, "is_compile_graph_model", False) for module in model.modules())
-
-
-def model_cutoffs(model: Any) -> Tensor:
-    """Cutoff of each pair of atom types, shape [n_types, n_types], angstrom."""
-    metadata = model.metadata
-    n_types = len(model.type_names)
-    if PER_EDGE_TYPE_CUTOFF_KEY in metadata:
-        values = [float(value) for value in metadata[PER_EDGE_TYPE_CUTOFF_KEY].split()]
-        return torch.tensor(values, dtype=torch.float64).view(n_types, n_types)
-    return torch.full((n_types, n_types), float(metadata[R_MAX_KEY]), dtype=torch.float64)
-
-
-def pair_cutoffs(transform: Any, type_names: list[str]) -> Tensor:
-    """The same of one of NequIP's transforms that make or prune a neighbour list."""
-    r_max = float(transform.r_max)
-    partial = transform.per_edge_type_cutoff
-    if partial is None:
-        return torch.full((len(type_names), len(type_names)), r_max, dtype=torch.float64)
-    cutoffs: Tensor = cutoff_partialdict_to_tensor(partial, list(transform.type_names), r_max)
-    order = [list(transform.type_names).index(name) for name in type_names]
-    return cutoffs[order][:, order].to(torch.float64)

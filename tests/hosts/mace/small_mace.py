@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,60 +44,54 @@ def crystals() -> list[ase.Atoms]:
 ELEMENTS = (1, 6, 8, 11, 12, 17)
 
 
-def make_items(
-    frames: Sequence[ase.Atoms],
-    *,
-    r_max: float = 4.0,
-    labels: Sequence[dict[str, Any]] | None = None,
-    elements: Sequence[int] = ELEMENTS,
-) -> list[Any]:
-    """Make MACE's ``AtomicData`` of structures.
+def make_batch(frames: Sequence[ase.Atoms], *, labels: Sequence[dict[str, Any]] = ()) -> Any:
+    """Structures in a batch of MACE's, collated by its own data loader.
 
     Args:
         frames: structures.
-        r_max: cutoff, angstrom.
-        labels: per frame, any of ``energy``, ``forces`` and ``weak_forces``; an absent one has
-            weight 0.
-        elements: atomic numbers of the model's elements.
+        labels: per frame, any of ``energy``, ``forces``, ``weak_forces`` and ``weak_weights``; an
+            absent one has weight 0.
     """
     from mace.data import AtomicData, Configuration
-    from mace.tools import AtomicNumberTable
+    from mace.tools import AtomicNumberTable, torch_geometric
 
-    table = AtomicNumberTable(list(elements))
     items = []
-    for number, atoms in enumerate(frames):
-        given = labels[number] if labels else {}
+    for atoms, given in itertools.zip_longest(frames, labels, fillvalue={}):
         known = {name: given.get(name) for name in ("energy", "forces", "stress", "virials")}
+        weak = {f"piwsl_{name}": given.get(name) for name in ("weak_forces", "weak_weights")}
         config = Configuration(
             atomic_numbers=atoms.numbers,
             positions=atoms.positions,
-            properties={**known, "piwsl_weak_forces": given.get("weak_forces")},
+            properties={**known, **weak},
             property_weights={k: 0.0 if v is None else 1.0 for k, v in known.items()},
             cell=np.array(atoms.cell),
             pbc=tuple(bool(p) for p in atoms.pbc),
             weight=given.get("weight", 1.0),
         )
-        items.append(AtomicData.from_config(config, z_table=table, cutoff=r_max))
-    return items
-
-
-def make_batch(frames: Sequence[ase.Atoms], **options: Any) -> Any:
-    """Collate structures with MACE's own data loader; options as for :func:`make_items`."""
-    from mace.tools import torch_geometric
-
-    items = make_items(frames, **options)
+        table = AtomicNumberTable(list(ELEMENTS))
+        items.append(AtomicData.from_config(config, z_table=table, cutoff=4.0))
     loader = torch_geometric.dataloader.DataLoader(items, batch_size=len(items), shuffle=False)
     return next(iter(loader))
 
 
-def make_model(kind: str = "ScaleShiftMACE", *, r_max: float = 4.0, **changes: Any) -> Any:
-    """Build a small MACE model with random weights."""
+_MODELS: dict[str, Any] = {}
+
+
+def make_model(kind: str = "ScaleShiftMACE", **changes: Any) -> Any:
+    """A small MACE model with random weights; each kind is built once, which takes seconds."""
+    key = f"{kind} {torch.get_default_dtype()} {changes}"
+    if key not in _MODELS:
+        _MODELS[key] = _build(kind, **changes)
+    return copy.deepcopy(_MODELS[key])
+
+
+def _build(kind: str, **changes: Any) -> Any:
     from e3nn import o3
     from mace import modules
 
     torch.manual_seed(0)
     options: dict[str, Any] = {
-        "r_max": r_max,
+        "r_max": 4.0,
         "num_bessel": 6,
         "num_polynomial_cutoff": 5,
         "max_ell": 2,

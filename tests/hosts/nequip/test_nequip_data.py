@@ -1,379 +1,247 @@
-"""NequIP's data with what training without forces needs: a skin, partial labels, statistics."""
+"""Any file of energies as NequIP's data: in eV and angstrom, missing labels as NaN, checked."""
 
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
 import ase
 import ase.build
+import ase.db
 import ase.io
 import numpy as np
 import pytest
 import torch
-from hydra.errors import InstantiationException
-from nequip.data.datamodule import ASEDataModule, NequIPDataModule
-from small_nequip import (
-    POSITIONS,
-    R_MAX,
-    UNEQUAL,
-    boxed,
-    crystals,
-    data_config,
-    fit,
-    loss_config,
-    make_batch,
-    many_molecules,
-    model_config,
-    module,
-    molecules,
-    with_forces,
-    write_frames,
-)
+from ase import units
+from ase.calculators.singlepoint import SinglePointCalculator
+from small_nequip import R_MAX, data_of, formaldehydes, geometries, write_frames
 
-from piwsl_plugins.hosts.nequip import (
-    EnergyStatisticsManager,
-    PartialLabelsASEDataset,
-    PiwslASEDataModule,
-    PiwslDataModule,
-)
-from piwsl_plugins.hosts.nequip.data import widened
+from piwsl_plugins.data.atomic_energies import atomic_energies
+from piwsl_plugins.data.reading import read
+from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.targets import split_isolated
+from piwsl_plugins.hosts.nequip.dataset import FrameDataset, file_dataset
 
-KEYS = {"REF_energy": "total_energy", "REF_forces": "forces", "REF_stress": "stress"}
-ORGANIC = ["H", "C", "O"]
-ATOMS = {"H": -1.0, "C": -2.0, "O": -4.0}
+LABELS = {"energy": "REF_energy", "allow_unusual_units": True}
+FREE = {"H": -13.6, "C": -1028.0, "O": -2041.0}
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Six molecules with energies alone."""
-    return write_frames(tmp_path / "train.xyz", many_molecules())
+    return write_frames(tmp_path / "train.xyz", formaldehydes())
 
 
-def reach(dataset: Any) -> float:
-    """Cutoff of the neighbour list of a dataset, or of the one that it is a part of."""
-    while not hasattr(dataset, "transforms"):
-        dataset = dataset.dataset
-    return float(dataset.transforms[-1].r_max)
+def energies_of(dataset: FrameDataset) -> list[float]:
+    return [data["total_energy"].item() for data in dataset[:]]
 
 
-def read(path: Path) -> PartialLabelsASEDataset:
-    return PartialLabelsASEDataset(file_path=str(path), key_mapping=KEYS)
+# ---- what is read --------------------------------------------------------------------------------
 
 
-# ---- the skin ------------------------------------------------------------------------------------
-
-
-def test_every_list_of_a_config_is_widened_and_nothing_else() -> None:
-    names = ["NeighborListTransform", "SortedNeighborListTransform", "NeighborListPruneTransform"]
-    transforms = [{"_target_": f"nequip.data.transforms.{name}", "r_max": 3} for name in names]
-    transforms[0]["per_edge_type_cutoff"] = {"H": 2, "C": {"H": 2.5}}
-    config = [{"dataset": {"transforms": [*transforms, {"_target_": "a.B", "r_max": 3}]}, "n": 5}]
-    wide, found = widened(config, 0.25)
-    assert found
-    *lists, other = wide[0]["dataset"]["transforms"]
-    assert [entry["r_max"] for entry in lists] == [3.25, 3.25, 3.25]
-    assert lists[0]["per_edge_type_cutoff"] == {"H": 2.25, "C": {"H": 2.75}}
-    assert other == {"_target_": "a.B", "r_max": 3}
-    assert wide[0]["n"] == 5
-    assert config[0]["dataset"]["transforms"][0]["r_max"] == 3
-    assert widened({"transforms": []}, 0.25) == ({"transforms": []}, False)
-
-
-@pytest.mark.parametrize("split", [False, True], ids=["files", "split"])
-def test_the_training_data_get_the_skin_and_the_validation_data_none(
-    file: Path, split: bool
-) -> None:
-    config = data_config(file)
-    if split:
-        config |= {"train_file_path": [], "val_file_path": []}
-        config["split_dataset"] = {"file_path": str(file), "train": 4, "val": 2}
-    data = PiwslASEDataModule(piwsl={"displacement": "cube", "max_displacement": 0.1}, **config)
-    data.setup("fit")
-    assert reach(data.train_dataset[0]) == pytest.approx(R_MAX + 0.2 * 3**0.5)
-    assert reach(data.val_dataset[0]) == R_MAX
-    again = data.train_dataset_config[0]
-    transforms = again.get("dataset", again)["transforms"]
-    assert transforms[-1]["r_max"] == R_MAX
-
-
-def test_any_dataset_of_nequips_gets_the_skin(file: Path) -> None:
-    given = data_config(file)
-    dataset = {
-        "_target_": "nequip.data.dataset.ASEDataset",
-        "file_path": str(file),
-        "key_mapping": KEYS,
-        "transforms": given["transforms"],
-    }
-    loaders = {key: given[key] for key in ("train_dataloader", "val_dataloader")}
-    config = {"seed": 1, "train_dataset": dataset, "val_dataset": dataset, **loaders}
-    history = fit(module(), PiwslDataModule(**config))
-    assert len(history.steps) == 3
-    with pytest.raises(ValueError, match=r"list reaches 2\.5 .* 2\.5 \+ 0\.2 = 2\.7 angstrom"):
-        fit(module(), NequIPDataModule(**config))
-
-
-def test_data_without_a_neighbour_list_are_refused(file: Path) -> None:
-    config = data_config(file)
-    config["transforms"] = config["transforms"][:1]
-    with pytest.raises(ValueError, match=r"add nequip\.data\.transforms\.NeighborListTransform"):
-        PiwslASEDataModule(**config).setup("fit")
-
-
-def test_the_hosts_own_data_module_needs_the_skin_in_its_r_max(file: Path) -> None:
-    config = data_config(file)
-    with pytest.raises(
-        ValueError,
-        match=r"(?s)reaches 2\.5 angstrom for pairs H-H.*2\.7 angstrom.*PiwslASEDataModule.*r_max",
-    ):
-        fit(module(), ASEDataModule(**config))
-    config["transforms"][-1]["r_max"] = R_MAX + 0.2
-    by_hand = fit(module(), ASEDataModule(**config))
-    ours = fit(module(), PiwslASEDataModule(**data_config(file)))
-    for row, other in zip(by_hand.steps, ours.steps, strict=True):
-        assert row == pytest.approx(other, rel=1e-9)
-
-
-def test_cutoffs_of_pairs_are_compared_pair_by_pair(tmp_path: Path) -> None:
-    file = write_frames(tmp_path / "train.xyz", molecules())
-    config = data_config(file)
-    unequal = {"per_edge_type_cutoff": UNEQUAL, "type_names": model_config()["type_names"]}
-    config["transforms"][-1] |= unequal
-    model = model_config(per_edge_type_cutoff=UNEQUAL)
-    history = fit(module(model=model), PiwslASEDataModule(**config))
-    assert history.steps[0]["piwsl_taylor"] > 0
-    # the skin in the longest cutoff alone is not enough
-    config["transforms"][-1]["r_max"] = R_MAX + 0.2
-    with pytest.raises(ValueError, match=r"reaches 1\.5 angstrom for pairs H-H.*1\.5 \+ 0\.2"):
-        fit(module(model=model), ASEDataModule(**config))
-
-
-@pytest.mark.parametrize("enough", [True, False])
-def test_loaders_of_ones_own_are_judged_by_their_first_batch(enough: bool) -> None:
-    batch = make_batch(molecules(), R_MAX + (0.2 if enough else 0.0))
-    batch["total_energy"] = torch.zeros(2, 1, dtype=torch.float64)
-    loader = torch.utils.data.DataLoader([batch], batch_size=None)
-    if enough:
-        assert fit(module(), loader).steps[0]["piwsl_taylor"] > 0
-        return
-    with pytest.raises(ValueError, match=r"lacks \d+ pairs of the first batch within 2\.7 angst"):
-        fit(module(), loader)
-
-
-# ---- labels --------------------------------------------------------------------------------------
-
-
-def test_a_label_that_some_frames_lack_is_nan_in_them(tmp_path: Path) -> None:
-    frames = with_forces(many_molecules(4), [1])
-    write_frames(tmp_path / "partial.xyz", frames)
-    del frames[2].info["REF_energy"]
-    ase.io.write(tmp_path / "partial.xyz", frames)
-    found = read(tmp_path / "partial.xyz").data_list
-    assert [bool(data["total_energy"].isnan().any()) for data in found] == [False] * 2 + [
-        True,
-        False,
-    ]
-    assert [bool(data["forces"].isnan().all()) for data in found] == [True, False, True, True]
-    assert found[0]["forces"].shape == found[1]["forces"].shape
-    assert all("stress" not in data for data in found)
-    loss = loss_config(forces=1.0)
-    config = data_config(tmp_path / "partial.xyz", write_frames(tmp_path / "v.xyz", frames[:2]))
-    history = fit(module(loss=loss), PiwslASEDataModule(**config))
-    for row in history.steps:
-        assert all(np.isfinite(value) for name, value in row.items() if name != "forces_mse")
-
-
-def test_a_cell_without_volume_is_dropped_where_no_frame_has_another(tmp_path: Path) -> None:
-    cases = {"molecules": molecules(), "boxed": boxed(), "mixed": [*molecules(), *crystals()]}
-    cells = {
-        name: {"cell" in data for data in read(write_frames(tmp_path / name, frames)).data_list}
-        for name, frames in cases.items()
-    }
-    assert cells == {"molecules": {False}, "boxed": {True}, "mixed": {True}}
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_an_energy_that_is_no_number_is_named_by_file_and_frame(
-    tmp_path: Path, value: float
-) -> None:
-    frames = many_molecules()
-    frames[4].info["REF_energy"] = value
-    path = write_frames(tmp_path / "bad.xyz", frames)
-    with pytest.raises(ValueError, match=rf"bad\.xyz, frame 4: energy is {value}"):
-        read(path)
-    # as Hydra wraps what a class that it makes raises
-    with pytest.raises(InstantiationException, match=rf"bad\.xyz, frame 4: energy is {value}"):
-        fit(module(), PiwslASEDataModule(**data_config(path)))
-
-
-@pytest.mark.parametrize("split", [False, True], ids=["file", "part"])
-def test_the_hosts_own_dataset_is_checked_before_the_first_step(
-    tmp_path: Path, split: bool
-) -> None:
-    frames = many_molecules()
-    for number in (3, 4):  # one of them at least in the larger part
-        frames[number].info["REF_energy"] = float("nan")
-    config = data_config(write_frames(tmp_path / "bad.xyz", frames))
-    config["transforms"][-1]["r_max"] = R_MAX + 0.2
-    if split:
-        config |= {"train_file_path": [], "val_file_path": []}
-        config["split_dataset"] = {"file_path": str(tmp_path / "bad.xyz"), "train": 5, "val": 1}
-    with pytest.raises(ValueError, match=r"bad\.xyz, frame [34]: energy is nan"):
-        fit(module(), ASEDataModule(**config))
-
-
-def test_forces_that_are_nan_in_part_are_refused_and_throughout_are_missing(
-    tmp_path: Path,
-) -> None:
-    frames = with_forces(many_molecules(3), [0, 1, 2])
-    frames[1].arrays["REF_forces"][:] = np.nan
-    read(write_frames(tmp_path / "whole.xyz", frames))
-    frames[2].arrays["REF_forces"][3, 0] = np.nan
-    with pytest.raises(ValueError, match=r"part\.xyz, frame 2: forces of atom 3 are \[ *nan"):
-        read(write_frames(tmp_path / "part.xyz", frames))
-
-
-def test_a_file_without_energies_lists_the_keys_it_has(tmp_path: Path) -> None:
-    frames = many_molecules()
-    for atoms in frames:
-        atoms.info["E_ccsdt"] = -1.0
-    ase.io.write(tmp_path / "other.xyz", frames)
-    expected = r"other\.xyz: no training frame has an energy.*E_ccsdt.*key_mapping: \{REF_energy"
-    with pytest.raises(ValueError, match=expected):
-        fit(module(), PiwslASEDataModule(**data_config(tmp_path / "other.xyz")))
-
-
-def test_a_displacement_beyond_half_the_shortest_bond_names_frame_and_pair(
-    tmp_path: Path,
-) -> None:
-    frames = many_molecules()
-    frames[3].positions[2] = frames[3].positions[0] + [0.0, 0.0, 0.15]
-    path = write_frames(tmp_path / "close.xyz", frames)
-    expected = (
-        r"(?s)close\.xyz, frame 3, atoms 0 \(O\) and 2 \(H\), 0\.1500 angstrom apart.*"
-        r"training_module\.piwsl\.max_displacement below 0\.0750.*allow_large_displacement: true"
+def test_a_converted_database_is_read_frame_by_frame_in_any_process(tmp_path: Path) -> None:
+    atom = ase.Atoms("H", info={"REF_energy": FREE["H"]})
+    frames = [ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.75]]), *formaldehydes(), atom]
+    write_frames(tmp_path / "all.xyz", frames)
+    path = tmp_path / "all.aselmdb"
+    with ase.db.connect(path, use_lock_file=False) as rows:
+        for atoms in frames:
+            again = atoms.copy()
+            again.calc = SinglePointCalculator(again, energy=atoms.info["REF_energy"])
+            rows.write(again)
+    split: dict[str, Any] = {"part": "train", "split": {"train": 4, "val": 3}, "seed": 3}
+    dataset = file_dataset(str(path), {**LABELS, "energy": "energy"}, **split)
+    held = file_dataset(str(tmp_path / "all.xyz"), LABELS, **split)
+    assert len(dataset.isolated) == 1
+    assert energies_of(dataset) == pytest.approx(energies_of(held))
+    assert energies_of(pickle.loads(pickle.dumps(dataset))) == energies_of(dataset)
+    assert "cell" not in dataset[0]
+    loader = torch.utils.data.DataLoader(
+        dataset, num_workers=1, collate_fn=list, multiprocessing_context="fork"
     )
+    assert [data["total_energy"].item() for (data,) in loader] == energies_of(dataset)
+
+
+def test_units_are_converted_and_labels_that_frames_lack_are_nan(tmp_path: Path) -> None:
+    frames = formaldehydes(forces=[1, 4])
+    path = write_frames(tmp_path / "hartree.xyz", frames)
+    del frames[2].info["REF_energy"]
+    ase.io.write(path, frames)
+    labels = {**LABELS, "forces": "REF_forces", "energy_unit": "hartree"}
+    dataset = file_dataset(str(path), {**labels, "forces_unit": "hartree/bohr"})
+    for number, (data, atoms) in enumerate(zip(dataset[:], frames, strict=True)):
+        energy, forces = atoms.info.get("REF_energy"), atoms.arrays.get("REF_forces")
+        expected = np.nan if energy is None else energy * units.Hartree
+        np.testing.assert_allclose(data["total_energy"].item(), expected, rtol=1e-7)
+        assert data["forces"].isfinite().all() == (number in (1, 4))
+        if forces is not None:
+            wanted = forces * units.Hartree / units.Bohr
+            np.testing.assert_allclose(data["forces"], wanted, rtol=1e-5, atol=1e-6)
+        assert not {"stress", "weak_forces"} & data.keys()
+    assert {label: dataset.count(label) for label in dataset.has} == {"energy": 5, "forces": 2}
+
+
+def test_molecules_have_a_cell_only_where_other_frames_have_one(tmp_path: Path) -> None:
+    frames = [*geometries("crystals"), *geometries("layers"), ase.build.molecule("H2O")]
+    path = write_frames(tmp_path / "mixed.xyz", frames)
+    for data, atoms in zip(file_dataset(str(path), LABELS)[:], frames, strict=True):
+        np.testing.assert_allclose(data["cell"][0], atoms.cell[:], atol=1e-7)
+        assert data["pbc"][0].tolist() == atoms.pbc.tolist()
+    path = write_frames(tmp_path / "molecules.xyz", geometries("molecules"))
+    assert all("cell" not in data for data in file_dataset(str(path), LABELS)[:])
+
+
+def test_a_file_is_read_once_until_it_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_frames(tmp_path / "a@1.xyz", formaldehydes())  # to ASE alone, its second frame
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            file_dataset(str(file), LABELS)
+    assert caplog.text.count("energy: 'REF_energy' (eV), 6 frames; forces: none") == 1
+    write_frames(file, formaldehydes(7))
+    assert len(file_dataset(str(file), LABELS)) == 7
+
+
+def test_the_low_energy_is_subtracted_unless_it_is_for_the_teacher(tmp_path: Path) -> None:
+    frames = formaldehydes(forces=range(6))
+    for number, atoms in enumerate(frames):
+        atoms.info["xtb"] = -10.0 * len(atoms) - 0.25 * number
+        atoms.arrays["f_xtb"] = np.full_like(atoms.positions, 0.5)
+    path = write_frames(tmp_path / "two.xyz", frames)
+    labels = {**LABELS, "low_energy": "xtb", "forces": "REF_forces", "low_forces": "f_xtb"}
+    for settings in (None, {}):
+        data = data_of(path, labels=labels, teacher=settings)
+        data.setup("validate")
+        found = data.val_dataset[0]
+        expected = [
+            0.35 * n if settings is None else a.info["REF_energy"] for n, a in enumerate(frames)
+        ]
+        assert energies_of(found) == pytest.approx(expected, abs=1e-6)
+        forces = frames[2].arrays["REF_forces"] - (0.5 if settings is None else 0.0)
+        np.testing.assert_allclose(found[2]["forces"], forces, atol=1e-7)
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def test_parts_are_nequips_and_may_leave_frames_over(tmp_path: Path) -> None:
+    path = str(write_frames(tmp_path / "many.xyz", formaldehydes(20)))
+    parts = {"train": 12, "val": 8}, {"train": 12, "val": 2}
+    whole, less = (file_dataset(path, LABELS, part="train", split=s, seed=3) for s in parts)
+    generator = torch.Generator().manual_seed(3)
+    order = torch.utils.data.random_split(range(20), [12, 8], generator=generator)[0].indices
+    assert [frame.number for frame in whole.frames] == list(order)
+    assert energies_of(whole) == energies_of(less)
+    val = file_dataset(path, LABELS, part="val", split=parts[1], seed=3)
+    assert len(val) == 2
+    assert not {f.number for f in val.frames} & {f.number for f in less.frames}
+
+
+@pytest.mark.parametrize(
+    "parts", [{"train": 5, "val": 2}, {"train": 0.5, "val": 0.2}, {"train": 6, "val": 0}], ids=str
+)
+@pytest.mark.filterwarnings("ignore:Length of split at index")
+def test_parts_that_cannot_be_are_refused(file: Path, parts: dict[str, Any]) -> None:
+    expected = r"split_dataset: train: .* of train\.xyz leaves no frame for val: .* its 6 frames"
     with pytest.raises(ValueError, match=expected):
-        fit(module(), PiwslASEDataModule(**data_config(path)))
-    for settings in ({"allow_large_displacement": True}, {"max_displacement": 0.07}):
-        data = PiwslASEDataModule(piwsl=settings, **data_config(path))
-        assert len(fit(module("PiwslLightningModule", settings), data).steps) == 3
+        file_dataset(str(file), LABELS, part="val", split=parts)
 
 
 # ---- statistics ----------------------------------------------------------------------------------
 
 
-def statistics(kind: Any, path: Path, manager: str, **arguments: Any) -> dict[str, Any]:
-    """What a data module computes of the training data for the model."""
-    config = data_config(path)
-    config["transforms"][0]["model_type_names"] = ORGANIC
-    config["stats_manager"] = {
-        "_target_": manager,
-        "type_names": ORGANIC,
+def statistics(file: Path, atomic_energies: Any, **more: Any) -> dict[str, Any]:
+    manager = {
+        "_target_": "piwsl_plugins.hosts.nequip.EnergyStatisticsManager",
+        "type_names": list(FREE),
+        "atomic_energies": atomic_energies,
         "dataloader_kwargs": {"batch_size": 4},
-        **arguments,
+        **more,
     }
-    found: dict[str, Any] = kind(**config).get_statistics("train")
+    data = data_of(file, types=list(FREE), stats_manager=manager)
+    found: dict[str, Any] = data.get_statistics("train")
     return found
 
 
-OURS = "piwsl_plugins.hosts.nequip.EnergyStatisticsManager"
+@pytest.mark.parametrize("kind", ["isolated", "fit", "mapping"])
+def test_shifts_are_the_free_atoms_and_the_mean_of_what_is_left(tmp_path: Path, kind: str) -> None:
+    both = [ase.Atoms(symbol, info={"REF_energy": e}) for symbol, e in FREE.items()]
+    for number, name in enumerate(["H2O", "CO", "CH4", "H2CO", "CH3OH", "H2"]):
+        atoms = ase.build.molecule(name)
+        free = sum(FREE[symbol] for symbol in atoms.get_chemical_symbols())
+        atoms.info["REF_energy"] = free - 2.0 * len(atoms) + 0.1 * number
+        both.append(atoms)
+    file = write_frames(tmp_path / "atoms.xyz", both)
+    found = statistics(file, FREE if kind == "mapping" else kind)
+    energies = found["atomic_energies"]
+    isolated, frames = split_isolated(read(file, DataSettings(**LABELS)).frames)
+    expected = atomic_energies("fit", frames, isolated) if kind == "fit" else {}
+    numbers = {1: "H", 6: "C", 8: "O"}
+    assert energies == {name: expected.get(n, FREE[name]) for n, name in numbers.items()}
+    left = []
+    for frame in frames:
+        free = sum(energies[symbol] for symbol in frame.atoms.get_chemical_symbols())
+        left.append((frame.labels["energy"] - free) / len(frame.atoms))
+    for name, shift in found["per_type_energy_shifts"].items():
+        assert shift == pytest.approx(energies[name] + np.mean(left))
+    assert found["per_atom_interaction_energy_std"] == pytest.approx(np.std(left, ddof=1), rel=0.2)
 
 
-def test_neighbours_are_counted_within_the_true_cutoff(file: Path) -> None:
-    ours = statistics(PiwslASEDataModule, file, OURS)
-    hosts = statistics(ASEDataModule, file, "nequip.data.EnergyOnlyDataStatisticsManager")
-    for name in ("num_neighbors_mean", "per_type_num_neighbors_mean"):
-        assert ours[name] == hosts[name]
-    batch = make_batch(many_molecules())
-    assert ours["num_neighbors_mean"] == pytest.approx(
-        batch["edge_index"].shape[1] / len(batch[POSITIONS])
-    )
-
-
-def test_statistics_of_forces_are_the_hosts_own_over_the_frames_that_have_them(
+def test_statistics_are_of_the_labels_that_are_there_within_the_true_cutoff(
     tmp_path: Path,
 ) -> None:
-    frames = with_forces(many_molecules(), [0, 2, 3])
-    partial = write_frames(tmp_path / "partial.xyz", frames)
-    known = write_frames(tmp_path / "known.xyz", [frames[i] for i in (0, 2, 3)])
-    ours = statistics(PiwslASEDataModule, partial, OURS, forces=True)
-    hosts = statistics(ASEDataModule, known, "nequip.data.CommonDataStatisticsManager")
-    assert ours["forces_rms"] == pytest.approx(hosts["forces_rms"], rel=1e-12)
-    assert ours["per_type_forces_rms"] == pytest.approx(hosts["per_type_forces_rms"], rel=1e-12)
+    frames = formaldehydes(forces=[1, 4])
+    path = write_frames(tmp_path / "few.xyz", frames)
+    found = statistics(path, FREE, forces=True)
+    forces = np.concatenate([frames[i].arrays["REF_forces"].ravel() for i in (1, 4)])
+    assert found["forces_rms"] == pytest.approx(np.sqrt(np.mean(forces**2)), rel=1e-6)
+    near = [(atoms.get_all_distances() < R_MAX).sum(axis=1) - 1 for atoms in frames]
+    assert found["num_neighbors_mean"] == pytest.approx(np.concatenate(near).mean())
+    with pytest.raises(ValueError, match="the training data have no 'weak_forces'"):
+        statistics(path, FREE, weak_forces=True)
 
 
-def test_shifts_are_the_free_atoms_and_the_mean_of_what_is_left(tmp_path: Path) -> None:
-    frames = [*many_molecules(3), ase.build.molecule("CH3OH")]
-    left = np.array([-0.5, -0.25, 0.125, 1.0])
-    for atoms, energy in zip(frames, left, strict=True):
-        free = sum(ATOMS[symbol] for symbol in atoms.get_chemical_symbols())
-        atoms.info["REF_energy"] = free + len(atoms) * energy
-    found = statistics(
-        PiwslASEDataModule, write_frames(tmp_path / "a.xyz", frames), OURS, atomic_energies=ATOMS
-    )
-    expected = {name: energy + left.mean() for name, energy in ATOMS.items()}
-    assert found["per_type_energy_shifts"] == pytest.approx(expected, rel=1e-12)
-    spread = found["per_atom_interaction_energy_std"]
-    assert spread == pytest.approx(left.std(ddof=1), rel=1e-9) or spread == pytest.approx(
-        left.std()
-    )
+# ---- what is refused -----------------------------------------------------------------------------
 
 
-def test_missing_energies_are_left_out_of_the_statistics(tmp_path: Path) -> None:
-    frames = many_molecules()
-    whole = write_frames(tmp_path / "known.xyz", frames[:4])
-    write_frames(tmp_path / "partial.xyz", frames)
-    for atoms in frames[4:]:
-        del atoms.info["REF_energy"]
-    ase.io.write(tmp_path / "partial.xyz", frames)
-    names = ("per_type_energy_shifts", "per_atom_interaction_energy_std")
-    partial, known = (
-        statistics(PiwslASEDataModule, path, OURS, atomic_energies=ATOMS)
-        for path in (tmp_path / "partial.xyz", whole)
-    )
-    for name in names:
-        assert partial[name] == pytest.approx(known[name], rel=1e-12)
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"labels": {"enrgy": "a"}}, r"data\.labels: unknown key 'enrgy'; did .*'energy'"),
+    (
+        {"labels": {"low_energy": "a", "weak_forces": "f"}},
+        r"data\.labels\.weak_forces 'f' contradicts data\.labels\.low_energy 'a'",
+    ),
+    ({"key_mapping": {"E": "total_energy"}}, r"write labels: \{energy: KEY"),
+    ({"teacher": {"body": 3}}, r"data\.teacher: unknown key 'body'"),
+]
 
 
-def test_a_type_without_a_free_atom_energy_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"atomic_energies: got \['C', 'H'\], expected .* 'O'\]"):
-        EnergyStatisticsManager(ORGANIC, {"H": -1.0, "C": -2.0})
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_a_wrong_setting_is_refused_when_the_module_is_made(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        data_of(Path("train.xyz"), **changes)
 
 
-def test_a_manager_that_asks_for_forces_names_the_one_that_does_not(file: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"CommonDataStatisticsManager needs 'forces'.*EnergyStatisticsManager"
-    ):
-        statistics(PiwslASEDataModule, file, "nequip.data.CommonDataStatisticsManager")
+def test_an_element_without_a_type_and_a_set_without_a_batch_are_refused(
+    file: Path, tmp_path: Path
+) -> None:
+    path = write_frames(tmp_path / "n.xyz", [*formaldehydes(1), ase.build.molecule("NH3")])
+    with pytest.raises(Exception, match=r"n\.xyz: type_names .* lacks N, which frame 1 has; add"):
+        data_of(path).setup("fit")
+    with pytest.raises(ValueError, match=r"batch_size 7 with drop_last leaves no batch of the 6 t"):
+        data_of(file, train_dataloader={"batch_size": 7, "drop_last": True}).setup("fit")
 
 
 def test_test_frames_among_the_training_frames_are_refused_unless_allowed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train = write_frames(tmp_path / "train.xyz", many_molecules(6))
-    test = write_frames(tmp_path / "test.xyz", many_molecules(8)[5:])
-    config = data_config(train) | {"test_file_path": str(test)}
-    expected = r"(?s)1 of 3 frames of the test data .*test\.xyz, frame 0 is .*train\.xyz, frame 5"
-    with pytest.raises(ValueError, match=expected + r".*data\.allow_overlap: true"):
-        PiwslASEDataModule(piwsl=False, **config).setup("fit")
-    with caplog.at_level(logging.WARNING):
-        PiwslASEDataModule(piwsl=False, allow_overlap=True, **config).setup("fit")
+    other = write_frames(tmp_path / "test.xyz", formaldehydes(2))
+    expected = r"(?s)2 of 2 frames of the test data are in the training data.*allow_overlap: true"
+    with pytest.raises(ValueError, match=expected):
+        data_of(file, test_file_path=str(other)).setup("fit")
+    data_of(file, test_file_path=str(other), allow_overlap=True).setup("fit")
     assert "6 of 6 frames of the validation data are in the training data" in caplog.text
-    assert "1 of 3 frames of the test data" in caplog.text
-    fresh = write_frames(tmp_path / "fresh.xyz", many_molecules(8)[6:])
-    PiwslASEDataModule(piwsl=False, **(config | {"test_file_path": str(fresh)})).setup("fit")
-
-
-def test_numbers_in_other_units_are_pointed_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    frames = many_molecules()
-    for atoms in frames:
-        atoms.positions /= ase.units.Bohr
-    bohr = write_frames(tmp_path / "bohr.xyz", frames)
-    with caplog.at_level(logging.WARNING):
-        PiwslASEDataModule(piwsl=False, **data_config(bohr)).setup("fit")
-    assert "PiwslFilesDataModule converts" in caplog.text
-    assert f"{bohr}: " in caplog.text

@@ -15,23 +15,15 @@ import pytest
 import torch
 import torch.multiprocessing
 from processes import end_process_of_group
-from small_nequip import (
-    data_config,
-    fit,
-    loss_config,
-    module_config,
-    molecules,
-    with_forces,
-    with_weak_forces,
-)
+from small_nequip import data_of, fit, geometries, loss_config, module_config, with_forces
 
-from piwsl_plugins.hosts.nequip import PiwslASEDataModule, PiwslLightningModule
+from piwsl_plugins.hosts.nequip import PiwslLightningModule
 from piwsl_plugins.losses import step
 
 PROCESSES = 2
 FRAMES = 4
 # Lightning deals frames 0 and 2 to the first process, 1 and 3 to the second
-FORCES = {"both": (0, 1, 2, 3), "first_alone": (0, 2), "one_frame": (1,), "neither": ()}
+FORCES: dict[str, tuple[int, ...]] = {"both": (0, 1, 2, 3), "one_frame": (1,)}
 FORCES["no_energy_on_second"] = FORCES["weak_forces_on_first"] = ()
 STRATEGIES = ("DDPStrategy", "SimpleDDPStrategy")
 CASES = tuple(itertools.product(STRATEGIES, FORCES))
@@ -64,10 +56,9 @@ def one_step(file: Path, labels: str, **trainer: Any) -> Found:
     weak = ["weak_forces"] if labels == "weak_forces_on_first" else []
     batch_size = FRAMES // trainer.get("devices", 1)
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": batch_size}
-    config = data_config(file, train_dataloader=loader)
     loss = loss_config("taylor", "conservative", *weak, **coeffs)
-    training = Kept(**module_config(settings, loss=loss, learning_rate=0.0))
-    data = PiwslASEDataModule(piwsl=settings, **config)
+    training = Kept(**module_config(settings, loss=loss))
+    data = data_of(file, train_dataloader=loader)
     history = fit(training, data, limit_val_batches=0, **trainer)
     return history.steps[0], training.gradients
 
@@ -103,13 +94,15 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what every process found in every case."""
     folder = tmp_path_factory.mktemp("ranks")
     for labels, which in FORCES.items():
-        frames = [atoms for _ in range(FRAMES // 2) for atoms in molecules()]
+        frames = [atoms for _ in range(FRAMES // 2) for atoms in geometries("molecules")]
         for number, atoms in enumerate(frames):
             atoms.rattle(0.02, seed=10 + number)
             if labels != "no_energy_on_second" or number in (0, 2):
                 atoms.info["REF_energy"] = -10.0 * len(atoms) + 0.1 * number
-        if labels == "weak_forces_on_first":
-            frames = with_weak_forces(frames, (2,))
+            if labels == "weak_forces_on_first" and number == 2:
+                atoms.arrays["GFN2_forces"] = (
+                    0.3 * torch.cos(5.0 * torch.tensor(atoms.positions)).numpy()
+                )
         ase.io.write(folder / f"{labels}.xyz", with_forces(frames, which))
     torch.multiprocessing.spawn(worker, (str(folder), free_port()), nprocs=PROCESSES)
     return folder

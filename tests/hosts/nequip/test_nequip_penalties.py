@@ -5,33 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ase
 import ase.build
-import ase.io
 import pytest
 import torch
 from ase.data import atomic_numbers, covalent_radii
 from nequip.data import AtomicDataDict
 from small_nequip import (
-    FRAMES,
+    KINDS,
     POSITIONS,
     R_MAX,
+    TYPES,
     Batch,
-    data_config,
+    data_of,
     fit,
+    formaldehydes,
     fresh_list,
+    geometries,
     loss_config,
-    many_molecules,
     model_config,
     module_config,
     with_forces,
     write_frames,
 )
 
-from piwsl_plugins.hosts.nequip import PiwslASEDataModule, PiwslLightningModule
+from piwsl_plugins.hosts.nequip import PiwslLightningModule
 from piwsl_plugins.losses import Pairs, Structures, step_generator, step_penalties
 from piwsl_plugins.settings import PAPER_TERMS, PiwslSettings
 
-NAN = float("nan")
 ALL: dict[str, Any] = {"every": 1, "batch_fraction": 1.0}
 """Every step, every structure."""
 
@@ -47,8 +48,7 @@ class Watched(PiwslLightningModule):
     def forward(self, inputs: Batch) -> Batch:
         before = {key: value.detach().clone() for key, value in inputs.items()}
         output = super().forward(inputs)
-        if self.training:
-            self.seen.append((before, output))
+        self.seen.append((before, output))
         return output
 
     def on_after_backward(self) -> None:
@@ -57,161 +57,122 @@ class Watched(PiwslLightningModule):
 
 
 def watched(
-    path: Path, frames: list[Any], settings: dict[str, Any], terms: tuple[str, ...], **changes: Any
+    path: Path,
+    frames: list[ase.Atoms],
+    settings: dict[str, Any],
+    terms: tuple[str, ...],
+    **how: Any,
 ) -> Watched:
-    """One epoch, one step a structure, in which the weights stay what they are."""
+    """One epoch of two frames a step, in which the weights stay what they are."""
     write_frames(path / "train.xyz", frames)
-    config = data_config(path / "train.xyz", **changes.pop("data", {}))
-    training = Watched(
-        **module_config(ALL | settings, loss=loss_config(*terms), learning_rate=0.0, **changes)
-    )
-    fit(training, PiwslASEDataModule(piwsl=ALL | settings, **config))
+    if how.pop("unlabelled", False):
+        text = (path / "train.xyz").read_text(encoding="utf-8")
+        (path / "train.xyz").write_text(text.replace("REF_energy", "other", 1), encoding="utf-8")
+    types = how.pop("types", TYPES)
+    shifts = dict.fromkeys(types, -10.0)
+    model = model_config(type_names=list(types), per_type_energy_shifts=shifts, **how)
+    loss = loss_config(*terms)
+    training = Watched(**module_config(ALL | settings, loss=loss, model=model))
+    fit(training, data_of(path / "train.xyz", types=types), limit_val_batches=0)
     return training
 
 
+class ModelOn:
+    """NequIP's model on structures, or on some of them taken out of the batch by NequIP."""
+
+    def __init__(self, model: Any, batch: Batch) -> None:
+        self.model, self.batch = model, batch
+
+    def __call__(self, positions: torch.Tensor, *, forces: bool) -> tuple[torch.Tensor, ...]:
+        outputs = [self.model(fresh_list(self.batch, copy)) for copy in positions]
+        energies = torch.stack([output["total_energy"].view(-1) for output in outputs])
+        return energies, torch.stack([output["forces"] for output in outputs])
+
+    def select(self, chosen: torch.Tensor) -> Any:
+        bare = fresh_list(self.batch, self.batch[POSITIONS])
+        frames = [AtomicDataDict.frame_from_batched(bare, k) for k in chosen.tolist()]
+        return ModelOn(self.model, AtomicDataDict.batched_from_list(frames))
+
+
+def pairs_by_hand(symbols: list[str], batch: Batch) -> Pairs:
+    """All pairs within the training data's cutoff, from a neighbour list of the structures' own."""
+    listed = fresh_list(batch, batch[POSITIONS], R_MAX + 2.0 * PiwslSettings().max_displacement)
+    first, second = listed["edge_index"]
+    cells = listed["cell"].view(-1, 3, 3)[batch["batch"][first]]
+    shifts = torch.einsum("pi,pij->pj", listed["edge_cell_shift"].to(cells), cells)
+    radii = [covalent_radii[atomic_numbers[symbols[int(k)]]] for k in batch["atom_types"].view(-1)]
+    return Pairs(index=torch.stack([first, second]), shifts=shifts, radii=torch.tensor(radii))
+
+
 def by_the_core(
-    training: Watched, batch: Batch, settings: PiwslSettings, terms: tuple[str, ...], step: int
+    training: Watched, settings: dict[str, Any], terms: tuple[str, ...], step: int = 0
 ) -> dict[str, torch.Tensor]:
     """The penalties from the core alone; every geometry gets a neighbour list of its own."""
-    energy_label, forces_label = batch["total_energy"].view(-1), batch.get("forces")
-    index, n_graphs = batch["batch"], len(batch["num_atoms"])
-    evaluate = model_on(training.model["sole_model"], batch)
-
-    has_forces = None
-    if forces_label is not None:
-        has_forces = torch.tensor(
-            [not forces_label[index == graph].isnan().any() for graph in range(n_graphs)]
-        )
+    batch, chosen = training.seen[step][0], PiwslSettings(**(ALL | settings))
+    energy, label, index = batch["total_energy"].view(-1), batch.get("forces"), batch["batch"]
+    model = training.model["sole_model"]
+    evaluate, graphs = ModelOn(model, batch), range(len(energy))
+    forces: dict[str, torch.Tensor] = {}
+    if label is not None:
+        known = [not bool(label[index == graph].isnan().any()) for graph in graphs]
+        forces = {"forces": label.nan_to_num(), "has_forces": torch.tensor(known)}
     structures = Structures(
         positions=batch[POSITIONS].detach().requires_grad_(),
         graph_index=index,
-        n_graphs=n_graphs,
+        n_graphs=len(energy),
         isolated=~batch["pbc"].any(dim=-1),
-        energy=energy_label.nan_to_num(),
-        has_energy=~energy_label.isnan(),
-        forces=None if forces_label is None else forces_label.nan_to_num(),
-        has_forces=has_forces,
-        pairs=pairs_by_hand(training, batch) if "curvature" in terms else None,
+        energy=energy.nan_to_num(),
+        has_energy=~energy.isnan(),
+        pairs=pairs_by_hand(model.type_names, batch) if "curvature" in terms else None,
+        **forces,
     )
-    energy, forces = evaluate(structures.positions, forces=True)
-    generator = step_generator(settings.seed, step, 0)
-    return step_penalties(settings, terms, structures, energy, forces, evaluate, generator)
-
-
-def model_on(model: Any, batch: Batch) -> Any:
-    """NequIP's model on structures, or on some of them taken out of the batch by NequIP."""
-
-    def evaluate(positions: torch.Tensor, *, forces: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        output = model(fresh_list(batch, positions))
-        return output["total_energy"].view(-1), output["forces"]
-
-    def select(chosen: torch.Tensor) -> Any:
-        bare = fresh_list(batch, batch[POSITIONS])
-        frames = [AtomicDataDict.frame_from_batched(bare, int(k)) for k in chosen.nonzero()]
-        return model_on(model, AtomicDataDict.batched_from_list(frames))
-
-    evaluate.select = select  # type: ignore[attr-defined]
-    return evaluate
-
-
-def pairs_by_hand(training: Watched, batch: Batch) -> Pairs:
-    """All pairs within the training data's cutoff, from a neighbour list of the structures' own."""
-    listed = fresh_list(batch, batch[POSITIONS], R_MAX + training.piwsl_settings.skin)
-    first, second = listed["edge_index"]
-    cells = listed["cell"].view(-1, 3, 3)[batch["batch"][first]]
-    images = listed["edge_cell_shift"].to(cells)
-    symbols = training.model["sole_model"].type_names
-    radii = [covalent_radii[atomic_numbers[symbols[int(k)]]] for k in batch["atom_types"].view(-1)]
-    return Pairs(
-        index=torch.stack([first, second]),
-        shifts=torch.einsum("pi,pij->pj", images, cells),
-        radii=torch.tensor(radii),
-    )
+    found = [one[0] for one in evaluate(structures.positions[None], forces=True)]
+    generator = step_generator(chosen.seed, step, 0)
+    return step_penalties(chosen, terms, structures, *found, evaluate, generator)
 
 
 VARIANTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "first": ({"order": 1}, PAPER_TERMS),
     "trapezoid": ({}, PAPER_TERMS),
     "hessian": ({"second_order": "hessian"}, PAPER_TERMS),
-    "taylor_alone": ({}, ("taylor",)),
     "conservative_alone": ({"displacement": "cube", "tolerance": 1e-4}, ("conservative",)),
     "label": ({"anchor": "label"}, PAPER_TERMS),
-    "label_first": ({"anchor": "label", "order": 1}, ("taylor",)),
     "label_and_forces": ({"anchor": "label_and_forces"}, PAPER_TERMS),
-    "label_and_forces_hessian": (
-        {"anchor": "label_and_forces", "second_order": "hessian"},
-        ("conservative", "taylor"),
-    ),
     "adversarial": ({"displacement": "adversarial", "penalty": "absolute"}, PAPER_TERMS),
     "shell": ({"displacement": "shell", "max_displacement": 0.02, "seed": 7}, PAPER_TERMS),
     "fraction": ({"fraction": 0.5, "penalty": "huber"}, PAPER_TERMS),
     "some": ({"batch_fraction": 0.5}, PAPER_TERMS),
-    "some_first": ({"batch_fraction": 0.4, "order": 1, "seed": 1}, PAPER_TERMS),
     "some_hessian": ({"batch_fraction": 0.6, "second_order": "hessian"}, PAPER_TERMS),
     "some_adversarial": ({"batch_fraction": 0.5, "displacement": "adversarial"}, PAPER_TERMS),
-    "some_conservative": ({"batch_fraction": 0.5}, ("conservative",)),
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("frames", ["molecules", "crystals"])
-def test_each_structures_penalty_equals_the_cores(
-    tmp_path: Path, frames: str, variant: str
-) -> None:
+def test_each_structures_penalty_equals_the_cores(tmp_path: Path, variant: str) -> None:
     settings, terms = VARIANTS[variant]
-    training = watched(tmp_path, with_forces(FRAMES[frames](), [1]), settings, terms)
-    ((batch, output),) = training.seen
-    expected = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), terms, step=0)
+    number = list(VARIANTS).index(variant)  # all kinds of cells and both models in turn
+    frames = with_forces(geometries(KINDS[number % len(KINDS)]), [1])
+    kind = ("nequip", "allegro")[number % 3 == 2]
+    training = watched(tmp_path, frames, settings, terms, kind=kind)
+    ((_, output),) = training.seen
+    expected = by_the_core(training, settings, terms)
     assert expected.keys() == set(terms)
     assert {key for key in output if key.startswith("piwsl_")} == {f"piwsl_{t}" for t in terms}
     for term, values in expected.items():
-        found = output[f"piwsl_{term}"]
-        assert found.shape == (2,)
         assert values.max() > 0
-        torch.testing.assert_close(found, values, rtol=1e-8, atol=1e-18)
+        both = torch.stack([values, torch.ones_like(values)])  # all structures have one
+        torch.testing.assert_close(output[f"piwsl_{term}"], both, rtol=1e-8, atol=1e-18)
 
 
-CURVATURE = [{}, {"batch_fraction": 0.5}, {"batch_fraction": 0.5, "penalty": "absolute"}]
-
-
-@pytest.mark.parametrize("settings", CURVATURE)
+@pytest.mark.parametrize("settings", [{}, {"batch_fraction": 0.5, "penalty": "absolute"}], ids=str)
 def test_the_curvature_penalty_equals_the_cores(tmp_path: Path, settings: dict[str, Any]) -> None:
-    terms = ("taylor", "curvature")
-    chain = FRAMES["layers"]()[1]
-    frames = [ase.build.molecule("CH3CH2OH"), chain, *many_molecules(2)]
-    names = ["C", "O", "H"]  # in an order of their own
-    shifts = dict.fromkeys(names, -10.0)
-    model = model_config(type_names=names, per_type_energy_shifts=shifts)
-    data = data_config(tmp_path)["transforms"]
-    data[0]["model_type_names"] = names
-    training = watched(tmp_path, frames, settings, terms, model=model, data={"transforms": data})
-    chosen, steps = PiwslSettings(**(ALL | settings)), len(training.seen)
-    for step, (batch, output) in enumerate(training.seen):
-        expected = by_the_core(training, batch, chosen, terms, step)
-        for term, values in expected.items():
-            assert values.max() > 0
-            wanted = values * chosen.falling(term, step, steps)
-            torch.testing.assert_close(output[f"piwsl_{term}"], wanted, rtol=1e-6, atol=1e-18)
-
-
-@pytest.mark.parametrize("kind", ["nequip", "allegro"])
-@pytest.mark.parametrize("frames", FRAMES)
-def test_the_same_with_either_model_in_any_cell(tmp_path: Path, frames: str, kind: str) -> None:
-    training = watched(tmp_path, FRAMES[frames](), {}, PAPER_TERMS, model=model_config(kind))
-    ((batch, output),) = training.seen
-    for term, values in by_the_core(
-        training, batch, PiwslSettings(**ALL), PAPER_TERMS, step=0
-    ).items():
-        torch.testing.assert_close(output[f"piwsl_{term}"], values, rtol=1e-8, atol=1e-18)
-
-
-def test_every_step_draws_the_displacements_of_its_number(tmp_path: Path) -> None:
-    training = watched(tmp_path, many_molecules(6), {"seed": 5}, PAPER_TERMS)
-    assert len(training.seen) == 3
-    for step, (batch, output) in enumerate(training.seen):
-        expected = by_the_core(training, batch, PiwslSettings(**ALL, seed=5), PAPER_TERMS, step)
-        for term, values in expected.items():
-            torch.testing.assert_close(output[f"piwsl_{term}"], values, rtol=1e-8, atol=1e-18)
+    terms, frames = ("taylor", "curvature"), [geometries("layers")[1], *formaldehydes(1)]
+    # types in an order of their own
+    training = watched(tmp_path, frames, settings, terms, types=["C", "O", "H"])
+    for term, values in by_the_core(training, settings, terms).items():
+        assert values.max() > 0
+        found = training.seen[0][1][f"piwsl_{term}"][0]
+        torch.testing.assert_close(found, values, rtol=1e-6, atol=1e-18)
 
 
 @pytest.mark.parametrize("variant", ["first", "trapezoid", "hessian", "label_and_forces"])
@@ -219,43 +180,27 @@ def test_the_gradient_is_that_of_the_weighted_sum_of_error_and_terms(
     tmp_path: Path, variant: str
 ) -> None:
     settings, terms = VARIANTS[variant]
-    training = watched(tmp_path, with_forces(FRAMES["molecules"](), [0]), settings, terms)
+    training = watched(tmp_path, with_forces(geometries("molecules"), [0]), settings, terms)
     ((batch, _),) = training.seen
-    penalties = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), terms, step=0)
     predicted = training.model["sole_model"](fresh_list(batch, batch[POSITIONS]))["total_energy"]
     error = (predicted - batch["total_energy"]).view(-1) / batch["num_atoms"]
-    weights = {"error": 1.0, "taylor": 0.05, "conservative": 0.05}
-    parts = {"error": error.square().mean()} | {t: p.mean() for t, p in penalties.items()}
-    loss = sum(weights[name] * part for name, part in parts.items()) / sum(weights.values())
+    penalties = sum(p.mean() for p in by_the_core(training, settings, terms).values())
+    loss = (error.square().mean() + 0.05 * penalties) / (1.0 + 2 * 0.05)
     named = dict(training.model.named_parameters())
     expected = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    (found,) = training.gradients
     for name, gradient in zip(named, expected, strict=True):
         if gradient is not None:
-            torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-12)
-
-
-def test_the_output_beside_the_terms_is_that_of_the_host(tmp_path: Path) -> None:
-    training = watched(tmp_path, FRAMES["crystals"](), {}, PAPER_TERMS)
-    ((batch, output),) = training.seen
-    plain = training.model["sole_model"](fresh_list(batch, batch[POSITIONS]))
-    for key in ("total_energy", "forces", "stress", "atomic_energy"):
-        torch.testing.assert_close(output[key], plain[key], rtol=1e-12, atol=1e-12)
+            found = training.gradients[0][name]
+            torch.testing.assert_close(found, gradient, rtol=1e-8, atol=1e-12)
 
 
 def test_unlabelled_frames_are_anchored_at_the_prediction(tmp_path: Path) -> None:
-    frames = FRAMES["molecules"]()
-    write_frames(tmp_path / "train.xyz", frames)
-    del frames[0].info["REF_energy"]
-    data = {"train_file_path": str(tmp_path / "partial.xyz")}
-    ase.io.write(tmp_path / "partial.xyz", frames)
-    settings = {"anchor": "label"}
-    training = watched(tmp_path, frames, settings, PAPER_TERMS, data=data)
+    settings, frames = {"anchor": "label"}, geometries("molecules")
+    training = watched(tmp_path, frames, settings, PAPER_TERMS, unlabelled=True)
     ((batch, output),) = training.seen
-    assert int(batch["total_energy"].isnan().sum()) == 1
-    anchored = by_the_core(training, batch, PiwslSettings(**(ALL | settings)), PAPER_TERMS, step=0)
-    plain = by_the_core(training, batch, PiwslSettings(**ALL), PAPER_TERMS, step=0)
     unlabelled = batch["total_energy"].view(-1).isnan()
-    assert torch.equal(anchored["taylor"][unlabelled], plain["taylor"][unlabelled])
-    torch.testing.assert_close(output["piwsl_taylor"], anchored["taylor"], rtol=1e-8, atol=1e-18)
+    assert int(unlabelled.sum()) == 1
+    anchored, plain = (by_the_core(training, s, PAPER_TERMS)["taylor"] for s in (settings, {}))
+    assert torch.equal(anchored[unlabelled], plain[unlabelled])
+    torch.testing.assert_close(output["piwsl_taylor"][0], anchored, rtol=1e-8, atol=1e-18)
     assert all(g.isfinite().all() for g in training.gradients[0].values())

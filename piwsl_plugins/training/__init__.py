@@ -1,1 +1,0 @@
-"""Trainings by the hosts' own commands, started, followed and ended; no host is imported."""

@@ -1,1 +1,0 @@
-"""Cheap methods as weak teachers: their labels, beside those of a better method."""
