@@ -4,28 +4,42 @@ SHELL := bash
 CORE := .venv/core
 MACE := .venv/mace
 NEQUIP := .venv/nequip
+DOCS := .venv/docs
 # One thread a process: the tests run two processes side by side, and small models gain nothing by more.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Each process takes a file, as its tests share trainings; the long ones first (tests/conftest.py).
 BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
+STUDENT := tests/teacher/test_train.py::test_a_host_is_trained_by_its_own_command_and_compared
 # Environments are made anew for another Python, and brought up to date when their recipe changes.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CORE_MADE := $(CORE)/.made-$(VERSION)
 MACE_MADE := $(MACE)/.made-$(VERSION)
 NEQUIP_MADE := $(NEQUIP)/.made-$(VERSION)
+DOCS_MADE := $(DOCS)/.made-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-core test-mace test-nequip lint format types clean
+.PHONY: help demo table environments test test-core test-mace test-nequip test-gpu lint format types docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-demo: $(CORE_MADE) $(MACE_MADE) $(NEQUIP_MADE)  ## train MACE and NequIP, plain and with PIWSL, on the shipped data, and compare (minutes)
+demo: environments  ## train MACE and NequIP, plain and with a teacher, on the shipped data, and compare (minutes)
 	@$(CORE)/bin/python scripts/demo.py $(DEMO_ARGS)
 
-test: lint types test-core test-mace test-nequip  ## everything below
+test: environments lint types test-core test-mace test-nequip  ## everything below
+
+environments:  # side by side, as they mostly wait for the network
+	@$(MAKE) -j3 --no-print-directory $(CORE_MADE) $(MACE_MADE) $(NEQUIP_MADE)
+
+# Rows of the README's table: host, number of energies, seconds of CPU time a training.
+TABLE := mace:100:150 mace:500:300 nequip:100:90 nequip:500:240
+table: environments  ## train what the README's table is made of (8 h of one core; rerun to resume; needs the acac data)
+	@for row in $(TABLE); do IFS=: read -r host size seconds <<<"$$row"; \
+	  $(CORE)/bin/python scripts/benchmarks/accuracy.py scripts/benchmarks/acac.yaml --output results/acac \
+	    --methods plain taylor curvature teacher teacher-low full-forces --seeds 1 2 3 \
+	    --hosts $$host --sizes $$size --budgets $$seconds $(TABLE_ARGS) || exit; done
 
 lint: $(CORE_MADE)  ## ruff: rules and layout
 	$(CORE)/bin/ruff check .
@@ -41,16 +55,24 @@ test-core: $(CORE_MADE)  ## tests that need no host, in an environment without o
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest $(BY_FILE) \
 	  tests/cli tests/scripts/test_accuracy.py tests/scripts/test_demo.py \
-	  tests/scripts/test_small_benchmarks.py tests/test_models.py tests/teacher/test_train.py \
-	  tests/lammps tests/hosts/mace \
+	  tests/scripts/test_small_benchmarks.py tests/test_models.py $(STUDENT) \
+	  tests/lammps tests/hosts/mace tests/test_tutorials.py \
 	  --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest $(BY_FILE) \
 	  tests/cli_nequip tests/scripts/test_accuracy.py tests/scripts/test_demo.py \
-	  tests/scripts/test_small_benchmarks.py tests/test_models.py \
-	  tests/hosts/nequip \
+	  tests/scripts/test_small_benchmarks.py tests/test_models.py $(STUDENT) \
+	  tests/hosts/nequip tests/test_tutorials.py \
 	  --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+
+# Installs nothing; the environments may be others:  GPU_ARGS="--mace-python P --nequip-python P"
+test-gpu:  ## on a machine with a GPU: tests, trainings, exports, costs, within eight minutes
+	@$(PYTHON) scripts/gpu_check.py --mace-python $(MACE)/bin/python \
+	  --nequip-python $(NEQUIP)/bin/python $(GPU_ARGS)
+
+docs: $(DOCS_MADE)  ## the documentation's site, in build/docs; a warning is an error
+	$(DOCS)/bin/sphinx-build -W --keep-going -b html docs build/docs
 
 format: $(CORE_MADE)  ## let ruff mend what it can
 	$(CORE)/bin/ruff check --fix .
@@ -60,7 +82,7 @@ clean:  ## remove the environments and the tools' caches; results/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(CORE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
-	@scripts/make_env.sh $(PYTHON) $(CORE) dev,evaluation,data,weak
+	@scripts/make_env.sh $(PYTHON) $(CORE) dev,evaluation,data,weak,dask
 	@touch $@
 
 $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
@@ -73,4 +95,8 @@ $(MACE_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 
 $(NEQUIP_MADE): pyproject.toml constraints.txt scripts/make_env.sh
 	@scripts/make_env.sh $(PYTHON) $(NEQUIP) dev,evaluation,data,nequip-test,weak,lammps
+	@touch $@
+
+$(DOCS_MADE): pyproject.toml constraints.txt scripts/make_env.sh
+	@scripts/make_env.sh $(PYTHON) $(DOCS) docs,evaluation,data,weak
 	@touch $@

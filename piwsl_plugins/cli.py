@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": ("data.convert", "write such a file as extxyz or an ASE database, with splits"),
     "label": ("teacher.label", "labels of a cheap method, such as GFN2-xTB, beside the energies"),
     "sample": ("teacher.sampling", "new geometries by dynamics, normal modes or random moves"),
+    "select": ("teacher.select", "the geometries whose energies say most, before any is computed"),
     "train": ("teacher.train", "from energies to an ordinary model by way of a teacher"),
     "evaluate": ("evaluation.command", "measure trained models side by side, and write a report"),
     "lammps": ("lammps.command", "run a LAMMPS input file with an exported model as potential"),

@@ -21,8 +21,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 HOSTS = ("MACE", "NequIP")
-TEACHER = "piwsl"
-"""What stands for a host in the description of a teacher's file, which needs none."""
+TEACHER = "piwsl"  # what stands for a host in the description of a teacher's file, which needs none
 MODULES = {"MACE": "mace", "NequIP": "nequip", TEACHER: "piwsl_plugins"}
 DISTRIBUTIONS = {"MACE": "mace-torch", "NequIP": "nequip", TEACHER: "piwsl-plugins"}
 EXPECTED = "expected NAME.model or NAME_compiled.model of MACE, or a checkpoint (.ckpt), "
@@ -72,11 +71,7 @@ def is_importable(host: str) -> bool:
 
 
 def identify(path: Path) -> ModelFile:
-    """Tell whose model a file holds, without its host and without running anything from it.
-
-    Raises:
-        ValueError: there is no such file, or no model in it.
-    """
+    """Tell whose model a file holds, without its host and without running anything from it."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; {EXPECTED}")
     if path.suffix == ".json":
@@ -125,10 +120,9 @@ def load(model: ModelFile, *, dtype: str | None = None, device: str = "cpu") -> 
     A ValueError says that the host is missing here, or cannot load the file or use the device.
     """
     if not is_importable(model.host):
-        raise ValueError(
-            f"{model.path}: this is a {model.kind} file of {model.host}, and {model.host} is not "
-            f"installed here: pip install 'piwsl-plugins[{MODULES[model.host]}]'"
-        )
+        host, remedy = model.host, f"pip install 'piwsl-plugins[{MODULES[model.host]}]'"
+        what = f"this is a {model.kind} file of {host}, and {host} is not installed here"
+        raise ValueError(f"{model.path}: {what}: {remedy}")
     before = logging.root.manager.disable
     try:  # without what hosts say as they read their own files, which is not the user's doing
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -180,10 +174,7 @@ def _nequip(model: ModelFile, device: str) -> LoadedModel:
 def named_calculator(spec: str, option: str) -> Calculator:
     """Make an ASE calculator from ``module.Class`` or ``module.Class:{"argument": value}``.
 
-    Messages name the ``option`` that it was written after.
-
-    Raises:
-        ValueError: there is no such calculator, or it cannot be made.
+    A ValueError names the ``option`` that it was written after, and says why it cannot be made.
     """
     path, _, arguments = spec.partition(":")
     module, _, name = path.rpartition(".")

@@ -28,6 +28,13 @@ DEFAULT_FADE = {"taylor": 0.0, "conservative": 0.0, "curvature": 1.0, WEAK_FORCE
 """Part of the run over which a term fades where none is given."""
 
 
+BaseLoss = Literal[
+    "weighted", "ef", "universal", "huber", "stress", "virials", "l1l2energyforces",
+    "energy_forces_dipole",
+]  # fmt: skip
+"""Losses of MACE's own that the terms may be added to."""
+
+
 class PiwslSettings(Settings):
     """Settings of the Taylor and conservative-force losses (arXiv:2408.05215) and of ours."""
 
@@ -129,11 +136,6 @@ class PiwslSettings(Settings):
         "have weak forces",
         ge=0,
     )
-    weak_forces_penalty: Literal["squared", "length"] = setting(
-        "squared",
-        "penalty on an atom's error of the weak force: a third of its vector's squared length, as "
-        "in a mean over components, or the vector's length",
-    )
     weak_forces_fade: float | None = setting(
         None,
         "part of the run, from its start, over which the weak forces' weight falls linearly to "
@@ -230,16 +232,7 @@ class RunSettings(PiwslSettings):
 class MaceSettings(RunSettings):
     """The same settings, and those that only MACE needs."""
 
-    base_loss: Literal[
-        "weighted",
-        "ef",
-        "universal",
-        "huber",
-        "stress",
-        "virials",
-        "l1l2energyforces",
-        "energy_forces_dipole",
-    ] = setting(
+    base_loss: BaseLoss = setting(
         "weighted",
         "MACE's own loss that stays the supervised part, decides on stress and virials, and is "
         "the whole of the validation loss",

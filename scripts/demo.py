@@ -1,10 +1,10 @@
-"""Train MACE and NequIP, plain and with the PIWSL loss, on the shipped energies; compare forces.
+"""Train MACE and NequIP, plain and with a teacher, on the shipped energies; compare forces.
 
 Run by ``make demo``. All trainings are the real ``mace_run_train`` and ``nequip-train``, two at a
-time, one thread each, with configs/piwsl_mace.yaml and configs/piwsl_nequip.yaml; the plain runs
-differ by the loss alone. Each host runs in its own environment. Ends with one table, one figure
-(force_parity.png) and the numbers (metrics.json). An earlier result is shown again, and never
-written over without ``--force``.
+time, one thread each, with configs/piwsl_mace_teacher.yaml and configs/piwsl_nequip_teacher.yaml;
+the plain runs differ by the loss alone. Each host runs in its own environment. Ends with one
+table, one figure (force_parity.png) and the numbers (metrics.json). An earlier result is shown
+again, and never written over without ``--force``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def read_settings(chosen: argparse.Namespace) -> dict[str, Any]:
     """What the runs are made of, by host: config, what the command line changes, and epochs."""
     found = {}
     for host in chosen.hosts:
-        config = read_config(ROOT / "configs" / f"piwsl_{host}.yaml")
+        config = read_config(ROOT / "configs" / f"piwsl_{host}_teacher.yaml")
         names = {"max_num_epochs": chosen.epochs, "seed": chosen.seed}
         epochs = chosen.epochs or config.get("max_num_epochs")
         if host == "nequip":
@@ -139,7 +139,7 @@ def make_runs(settings: Mapping[str, Any], folder: Path, chosen: argparse.Namesp
                 f"be trained. `make demo` makes its environment; another one is named by "
                 f"--{host}-environment, and --hosts leaves a host out"
             )
-        config, changes = f"configs/piwsl_{host}.yaml", own["changes"].items()
+        config, changes = f"configs/piwsl_{host}_teacher.yaml", own["changes"].items()
         if host == "mace":
             words = ["--config", config, *(w for k, v in changes for w in (f"--{k}", str(v)))]
             plain = [*words, "--loss", own["config"].get("piwsl_base_loss", "weighted")]
@@ -152,7 +152,7 @@ def make_runs(settings: Mapping[str, Any], folder: Path, chosen: argparse.Namesp
             plain = [short(file), *words[1:]]
         for label, arguments, name in (
             (HOSTS[host], plain, "plain"),
-            (f"{HOSTS[host]} + PIWSL", words, "piwsl"),
+            (f"{HOSTS[host]} + teacher", words, "teacher"),
         ):
             place = folder / f"{host}-{name}"
             how = {"root": ROOT, "programs": programs, "epochs": own["epochs"]}

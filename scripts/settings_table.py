@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
-from piwsl_plugins.data.options import SPELLING as OPTIONS
+from piwsl_plugins.data.settings import SPELLING as OPTIONS
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.fields import Settings, plain_type, unit_of
 from piwsl_plugins.hosts.mace.flags import SPELLING as FLAGS
@@ -49,12 +49,9 @@ def updated(text: str) -> str:
         "sample": table(SampleSettings),
     }
     for name, new in tables.items():
-        begin, end = (
-            f"<!-- {name}: made by scripts/settings_table.py -->\n",
-            f"<!-- end of {name} -->",
-        )
+        begin = f"<!-- {name}: made by scripts/settings_table.py -->\n"
         head, rest = text.split(begin)
-        text = head + begin + new + rest[rest.index(end) :]
+        text = head + begin + new + rest[rest.index(f"<!-- end of {name} -->") :]
     return text
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -26,6 +28,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that runs the tests in its background ignores Ctrl-C, and so would what they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+OF_DEVICES = ("losses", "hosts")
+OURS = tuple(str(ROOT / "piwsl_plugins" / folder) for folder in OF_DEVICES)
 NO_ACAC = "acetylacetone data not here (PIWSL_ACAC names their folder)"
 
 
@@ -105,12 +109,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests with an argument ``device`` run on the CPU, and on a GPU where there is one."""
+    """Tests with an argument ``device`` run on the CPU, and on a GPU where there is one.
+
+    The marker ``gpu`` has them there on the GPU alone, and elsewhere, where that is of use only to
+    try what calls them, on the CPU.
+    """
     if "device" in metafunc.fixturenames:
         import torch
 
-        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-        metafunc.parametrize("device", devices)
+        *devices, last = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        metafunc.parametrize("device", [*devices, pytest.param(last, marks=pytest.mark.gpu)])
+
+
+@pytest.fixture(autouse=True)
+def every_tensor_says_its_device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In tests of the losses and the adapters, a tensor that we make without a device is on meta.
+
+    There it has no values, and meeting those on the CPU it fails, as it would beside a GPU's. The
+    hosts and the tests themselves keep the usual default.
+    """
+    if not any(ROOT / "tests" / folder in request.path.parents for folder in OF_DEVICES):
+        yield
+        return
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._device import _device_constructors
+
+    class OursOnMeta(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            told = kwargs or {}
+            if func in makers and told.get("device") is None:
+                path = sys._getframe(1).f_code.co_filename
+                if path.startswith(OURS):
+                    told = {**told, "device": "meta"}
+            return func(*args, **told)
+
+    makers = _device_constructors()
+    with OursOnMeta():
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

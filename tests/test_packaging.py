@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import piwsl_plugins
 
@@ -27,6 +29,26 @@ def test_the_version_is_that_of_the_newest_changelog_entry(repo_root: Path) -> N
     newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", changelog, flags=re.MULTILINE)
     assert newest is not None
     assert piwsl_plugins.__version__ == newest.group(1)
+    citation = yaml.safe_load((repo_root / "CITATION.cff").read_text(encoding="utf-8"))
+    assert piwsl_plugins.__version__ == citation["version"]
+
+
+def test_the_wheel_has_the_templates_the_data_and_what_python_reads_at_start(
+    repo_root: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("hatchling")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=repo_root, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    listed = set(zipfile.ZipFile(wheel).namelist())
+    tracked = [path.relative_to(repo_root) for path in tracked_files(repo_root)]
+    expected = {path.as_posix() for path in tracked if path.parts[0] == "piwsl_plugins"}
+    for path in tracked:
+        if path.parts[0] == "configs":
+            expected.add(Path("piwsl_plugins/templates", *path.parts[1:]).as_posix())
+        elif path.parts[0] == "autoload":
+            expected.add(path.name)
+    assert expected <= listed
 
 
 @pytest.mark.parametrize("module", ["", ".losses", ".data.reading", ".evaluation", ".templates"])

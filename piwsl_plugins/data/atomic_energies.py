@@ -8,16 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ase import units
 from ase.data import atomic_numbers, chemical_symbols
 
 from piwsl_plugins.data.frames import DataError, Frame
 from piwsl_plugins.fields import unknown_name
 
 ISOLATED, FITS = "isolated", ("average", "fit")
-ANI1CCX = {1: -0.5, 6: -37.780724507998, 7: -54.515992576387, 8: -74.976148184192}
-TABLES = {"ani1ccx-ccsdt-cbs": {z: energy * units.Hartree for z, energy in ANI1CCX.items()}}
-"""Known energies of atoms by the name of their level, eV: that of ANI-1ccx, CCSD(T)*/CBS."""
 SAME = 1e-3  # differences of isolated atoms' energies, eV, that are none
 _WRITE = "write them as '{H: -13.6, O: -2041.8}' (eV)"
 _log = logging.getLogger(__name__)
@@ -29,23 +25,20 @@ def atomic_energies(
     isolated: Sequence[Frame] = (),
     elements: Iterable[int] | None = None,
     *,
-    of_differences: bool = False,
     tell: Callable[[str], object] = _log.warning,
 ) -> dict[int, float]:
     """Energies of all elements that a model is to know, eV, by atomic number.
 
+    A DataError says that an element has none or several, or that there is no such choice.
+
     Args:
         choice: ``isolated``; ``average`` or ``fit``, the least-squares fit of the frames' energies
-            to their compositions; the name of one of :data:`TABLES`; or the energies by symbol or
-            atomic number, as text or as a mapping.
+            to their compositions; or the energies by symbol or atomic number, as text or as a
+            mapping.
         frames: training frames without isolated atoms, with the energies that the model learns.
         isolated: the isolated atoms.
         elements: atomic numbers that need an energy; default, those of the frames.
-        of_differences: whether the energies are differences to a cheaper method.
         tell: takes the warnings.
-
-    Raises:
-        DataError: an element without an energy or with several, no such choice.
     """
     known = isolated_energies(isolated)
     if elements is None:
@@ -59,14 +52,9 @@ def atomic_energies(
         values, origin = _by_number(choice.items()), "what was given"
     elif ":" in name:
         values, origin = parse_energies(name), "what was given"
-    elif name not in TABLES:
-        unknown = unknown_name(name, (ISOLATED, *FITS, *TABLES), "choice")
-        raise DataError(f"reference energies of atoms: {unknown}; or {_WRITE}")
-    elif of_differences:
-        why = "holds whole energies, but the model learns differences; choose 'average'"
-        raise DataError(f"reference energies of atoms: the table {name} {why}")
     else:
-        values, origin = TABLES[name], f"the table {name}"
+        unknown = unknown_name(name, (ISOLATED, *FITS), "choice")
+        raise DataError(f"reference energies of atoms: {unknown}; or {_WRITE}")
     needed = sorted({int(number) for number in elements})
     missing = [chemical_symbols[number] for number in needed if number not in values]
     if missing:
@@ -92,9 +80,7 @@ def isolated_energies(isolated: Iterable[Frame]) -> dict[int, float]:
     return {number: float(frame.labels["energy"]) for number, frame in sorted(found.items())}
 
 
-def fitted(
-    frames: Iterable[Frame], tell: Callable[[str], object] = _log.warning
-) -> dict[int, float]:
+def fitted(frames: Iterable[Frame], tell: Callable[[str], object]) -> dict[int, float]:
     """The E0s, eV, that minimise sum over frames of (E - sum over atoms of E0)^2.
 
     Where compositions do not determine them, those of the smallest norm, and ``tell`` is called.
@@ -109,9 +95,8 @@ def fitted(
     if rank < len(elements):
         null = np.linalg.svd(np.linalg.qr(counts, mode="r"))[2][rank:]
         mixed = [chemical_symbols[z] for z in elements[(np.abs(null) > 1e-8).any(axis=0)]]
-        which = (
-            f"reference energies of {', '.join(mixed)}: other compositions are off by any amount"
-        )
+        what = f"reference energies of {', '.join(mixed)}"
+        which = f"{what}: other compositions are off by any amount"
         tell(f"the compositions of {len(labelled)} training frames do not tell apart the {which}")
     return {int(z): float(value) for z, value in zip(elements, values, strict=True)}
 

@@ -79,7 +79,8 @@ def wrong_geometry(atoms: ase.Atoms) -> str:
         ghost = int(np.argmin(atoms.numbers))
         return f"atom {ghost} is of no element (a ghost or dummy atom?); remove it"
     cell = atoms.cell.array
-    if not np.isfinite(cell).all() or np.linalg.matrix_rank(cell[atoms.pbc]) < atoms.pbc.sum():
+    periodic = np.where(atoms.pbc[:, None], cell, 0.0)  # numpy 2.2 knows no rank of no vectors
+    if not np.isfinite(cell).all() or np.linalg.matrix_rank(periodic) < atoms.pbc.sum():
         return f"periodic along {atoms.pbc}, but the cell is {cell.tolist()}"
     return ""
 

@@ -35,8 +35,8 @@ from tqdm import tqdm
 import piwsl_plugins
 from piwsl_plugins.data import reading
 from piwsl_plugins.data.frames import LABELS, DataError, Frame
-from piwsl_plugins.data.options import SPELLING, USUAL_KEYS, add_data_options, data_settings
 from piwsl_plugins.data.readers import reader_of
+from piwsl_plugins.data.settings import SPELLING, USUAL_KEYS, add_data_options, data_settings
 from piwsl_plugins.data.splits import NOWHERE, part_size, partition
 from piwsl_plugins.data.writers import NAMES, writer
 
@@ -61,7 +61,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--formula", **many, type=Formula, metavar="X", help="frames of one of these formulas")
     add("--max-atoms", **count, help="frames of at most N atoms")
     add("--with", dest="labels", **many, choices=LABELS, help="frames with all of these labels")
-    add("--every", **count, default=1, help="the first and every N-th after it")
     add("--random", **count, help="N at random, in their order")
     add("--first", **count, help="at most N, from the start")
     add("--seed", type=int, default=0, metavar="N", help="of --random and --split (default: 0)")
@@ -137,7 +136,7 @@ class Selection:
         self._kept = sample if step == 1 else []
         for remark in [*opened.remarks, *remarks]:
             print(f"{path.name}: {remark}", file=sys.stderr)
-        numbers = [frame.number for frame in self._all() if self._fits(frame)][:: options.every]
+        numbers = [frame.number for frame in self._all() if self._fits(frame)]
         if len(numbers) < (least := options.random or 1):
             raise DataError(f"{path}: {len(numbers)} of its frames are selected, expected {least}")
         if options.random:

@@ -21,16 +21,21 @@ import yaml
 from piwsl_plugins.data import checks, reading
 from piwsl_plugins.data.atomic_energies import fitted
 from piwsl_plugins.data.frames import DataError, Frame
-from piwsl_plugins.data.options import SPELLING, USUAL_KEYS, add_data_options, data_settings
 from piwsl_plugins.data.readers import reader_of
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.settings import (
+    SPELLING,
+    USUAL_KEYS,
+    DataSettings,
+    add_data_options,
+    data_settings,
+)
 from piwsl_plugins.data.slopes import evenly
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="what to read")
-    parser.add_argument("--json", metavar="FILE", help="write it as JSON; '-' prints that alone")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
     add_data_options(parser)
 
 
@@ -44,10 +49,9 @@ def run(options: argparse.Namespace) -> int:
             example = f"{pairs[0][0].name} is {pairs[0][1].name}"
             shared.append(f"{len(pairs)} frames of {other} are in {one} as well, e.g. {example}")
     entries = [entry for _, _, entry in known]
-    text = json.dumps({"files": entries, "shared_frames": shared}, indent=2)
     failed = any(entry["errors"] for entry in entries)
-    if options.json == "-":
-        print(text)
+    if options.json:
+        print(json.dumps({"files": entries, "shared_frames": shared}, indent=2))
         return int(failed)
     for entry in entries:
         said = {"error": entry.pop("errors"), "warning": entry.pop("warnings")}
@@ -55,8 +59,6 @@ def run(options: argparse.Namespace) -> int:
         print(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, default_flow_style=None))
         print("".join(f"{kind}: {text}\n" for kind, texts in said.items() for text in texts))
     print("".join(f"warning: {line}\n" for line in shared), end="")
-    if options.json:
-        Path(options.json).write_text(text + "\n", "utf-8")
     return int(failed)
 
 

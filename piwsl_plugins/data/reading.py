@@ -32,19 +32,16 @@ def read(
     needs_energies: bool = True,
     atomic_energies: Mapping[int, float] | None = None,
 ) -> FrameSet:
-    """Read, convert and check a file of any format that this package knows.
+    """Read, convert and check a file; a DataError says what is wrong, where, and what to do.
 
     Args:
-        path: the file.
+        path: the file, of any format that this package knows.
         settings: keys and units.
         spelling: how the user writes a setting, for messages: ``{"energy": "--energy_key", ...}``.
         default_keys: keys by label that the user has not asked for, one or several in order of
             preference, taken where the file has them.
         needs_energies: whether a file without any reference energy is refused.
         atomic_energies: energies of the free atoms by atomic number, eV, for the check of units.
-
-    Raises:
-        DataError: the file, the frame or the key, what was found, what was expected, what to do.
     """
     raw: list[RawFrame] = []
     opened = open_labelled(path, settings, spelling, default_keys, needs_energies, raw.append)

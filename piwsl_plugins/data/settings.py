@@ -1,25 +1,20 @@
-"""What to read from a file of labels, once for both hosts and for all commands."""
+"""What to read from a file of labels, for both hosts and all commands, and its options."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
 from typing import Literal
 
-from piwsl_plugins.fields import Settings, setting
+from piwsl_plugins.data.frames import LABELS
+from piwsl_plugins.fields import Settings, add_options, setting
 
 EnergyUnit = Literal["eV", "meV", "hartree", "rydberg", "kcal/mol", "kJ/mol", "cm^-1"]
 LengthUnit = Literal["angstrom", "bohr", "nm"]
 ForceUnit = Literal[
-    "eV/angstrom",
-    "eV/bohr",
-    "eV/nm",
-    "meV/angstrom",
-    "hartree/bohr",
-    "hartree/angstrom",
-    "rydberg/bohr",
-    "kcal/mol/angstrom",
-    "kJ/mol/nm",
-    "kJ/mol/angstrom",
-]
+    "eV/angstrom", "eV/bohr", "eV/nm", "meV/angstrom", "hartree/bohr", "hartree/angstrom",
+    "rydberg/bohr", "kcal/mol/angstrom", "kJ/mol/nm", "kJ/mol/angstrom",
+]  # fmt: skip
 StressUnit = Literal["eV/angstrom^3", "GPa", "kbar", "hartree/bohr^3"]
 
 
@@ -87,3 +82,34 @@ class DataSettings(Settings):
     allow_unusual_units: bool = setting(
         False, "read the file although its numbers look as if they were in other units"
     )
+
+
+USUAL_KEYS = {
+    **{label: (f"REF_{label}", label) for label in ("forces", "stress")},
+    **{label: label for label in ("weak_forces", "low_energy", "low_forces")},
+}
+"""Keys that ``piwsl inspect`` and ``piwsl convert`` take where the file has them."""
+
+SPELLING = {
+    name: f"--{name}{'_key' if name in (*LABELS, 'virials') else ''}".replace("_", "-")
+    for name in DataSettings.model_fields
+}
+"""The option of each setting: ``--energy-key``, ``--energy-unit``, ..."""
+
+
+def dashed(name: str) -> list[str]:
+    """The option of a setting that is no label."""
+    return [f"--{name}".replace("_", "-")]
+
+
+def add_data_options(parser: argparse.ArgumentParser, names: Iterable[str] = SPELLING) -> None:
+    """Add an option for each setting, ``--energy-key`` or ``--energy_key``, and so on."""
+    meaning = "A key may be a sum of the file's columns, e.g. 'a + b'."
+    group = parser.add_argument_group("keys and units", meaning)
+    both = {name: {word, "--" + word[2:].replace("-", "_")} for name, word in SPELLING.items()}
+    add_options(group, DataSettings, lambda name: sorted(both[name]), names)
+
+
+def data_settings(options: argparse.Namespace, names: Iterable[str] = SPELLING) -> DataSettings:
+    """The settings that were chosen by these options."""
+    return DataSettings(**{name: getattr(options, name) for name in names})

@@ -17,7 +17,8 @@ MOST_ATOMS = 50  # of a frame are looked at
 
 def evenly(number: int, most: int) -> list[int]:
     """Evenly spaced indices, ``most`` at most."""
-    return [int(i) for i in np.unique(np.linspace(0, number - 1, min(number, most)).astype(int))]
+    spaced = np.linspace(0, number - 1, min(number, most)).round()
+    return [int(i) for i in np.unique(spaced)]
 
 
 def slope_of(pairs: Sequence[tuple[float, float]]) -> tuple[float, int, bool]:
@@ -50,7 +51,7 @@ def works(group: Sequence[Frame], label: str, energy: str) -> list[tuple[float, 
         return []
     found = []
     for one, other in _near_pairs(known):
-        moved, turn, strain = _moved(one.atoms, other.atoms)
+        moved, turn, strain = displacement(one.atoms, other.atoms)
         forces = 0.5 * (one.labels[vectors] @ turn + other.labels[vectors])
         work, change = -float(np.sum(forces * moved)), other.labels[energy] - one.labels[energy]
         if label == "stress":
@@ -77,8 +78,11 @@ def _near_pairs(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
     return [(frames[i], frames[j]) for i, j in sorted(pairs)]
 
 
-def _moved(first: ase.Atoms, second: ase.Atoms) -> tuple[Floats, Floats, Floats]:
-    """Displacements between frames, the rotation of the first one's vectors, and the strain."""
+def displacement(first: ase.Atoms, second: ase.Atoms) -> tuple[Floats, Floats, Floats]:
+    """Displacements between frames, the rotation of the first one's vectors, and the strain.
+
+    Molecules are superposed by least squares, and in cells the nearest images are taken; angstrom.
+    """
     one, other, pbc = first.positions, second.positions, first.pbc
     if not pbc.any():
         one, other = one - one.mean(axis=0), other - other.mean(axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from typing import Any
 
 from piwsl_plugins.data.frames import Frame
 from piwsl_plugins.data.settings import DataSettings
@@ -12,19 +12,15 @@ from piwsl_plugins.data.settings import DataSettings
 
 def differences(frames: Iterable[Frame]) -> list[Frame]:
     """Frames whose energies and forces are the reference's less the cheaper method's; no others."""
-    made = []
-    for frame in frames:
-        own, left = frame.labels, {}
-        for label, low in (("energy", "low_energy"), ("forces", "low_forces")):
-            if label in own and low in own:
-                left[label] = own[label] - own[low]
-        made.append(dataclasses.replace(frame, labels=left))
-    return made
+
+    def left(own: Mapping[str, Any]) -> dict[str, Any]:
+        pairs = (("energy", "low_energy"), ("forces", "low_forces"))
+        return {label: own[label] - own[low] for label, low in pairs if {label, low} <= own.keys()}
+
+    return [dataclasses.replace(frame, labels=left(frame.labels)) for frame in frames]
 
 
-def check_differences(
-    settings: DataSettings, spelling: Mapping[str, str] = MappingProxyType({})
-) -> None:
+def check_differences(settings: DataSettings, spelling: Mapping[str, str]) -> None:
     """Raise a ValueError where the keys of differences do not go together."""
     keys = ("low_energy", "low_forces", "weak_forces")
     low, forces, weak = (spelling.get(key, key) for key in keys)
@@ -38,8 +34,6 @@ def check_differences(
 
 def split_isolated(frames: Iterable[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Isolated atoms, which give reference energies alone, and all other frames."""
-    isolated: list[Frame] = []
-    rest: list[Frame] = []
-    for frame in frames:
-        (isolated if frame.is_isolated_atom else rest).append(frame)
-    return isolated, rest
+    every = list(frames)
+    rest = [frame for frame in every if not frame.is_isolated_atom]
+    return [frame for frame in every if frame.is_isolated_atom], rest

@@ -1,8 +1,8 @@
 """Measure trained models of MACE and NequIP (and Allegro) on labelled frames, side by side.
 
 Errors of energies, forces and stress, per element and configuration type; softening; whether the
-forces are the gradient of the energy and do no work around closed loops; drift in dynamics. Labels
-that are absent are left out. Writes evaluation.json and report.html, and prints a table:
+forces are the gradient of the energy; drift in dynamics. Labels that are absent are left out.
+Writes evaluation.json and report.html, and prints a table:
 
   piwsl evaluate my_model.model --data test.xyz
   piwsl evaluate plain=a/best.ckpt taylor=b/best.ckpt --data 300K=cold.xyz --data 1000K=hot.xyz
@@ -28,7 +28,7 @@ from typing import Any
 
 from piwsl_plugins import __version__
 from piwsl_plugins.data.frames import FrameSet
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.settings import add_data_options, dashed, data_settings
 from piwsl_plugins.evaluation import dynamics, measure
 from piwsl_plugins.evaluation.inputs import SPELLING, environments, named_files, read_sets
 from piwsl_plugins.fields import add_options as add_settings
@@ -48,23 +48,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="overwrite an earlier report there")
     words = "virtual environment, or its Python, in which models of mace or nequip are measured"
     add("--environment", action="append", default=[], metavar="HOST=PATH", help=words)
-    words = "training log of a model, where it is not found beside the model file: MACE's "
-    words += "results/*_train.txt, NequIP's metrics.csv"
-    add("--log", action="append", default=[], metavar="NAME=FILE", help=words)
     words = "errors and slopes alone: --probes 0 --nve-steps 0"
     add("--quick", action="store_true", help=words)
     group = parser.add_argument_group("measures")
-    add_settings(group, measure.EvaluateSettings, lambda name: [f"--{name.replace('_', '-')}"])
-    group = parser.add_argument_group("keys and units of the labels")
-    add_settings(group, DataSettings, lambda name: [SPELLING[name]], SPELLING)
+    add_settings(group, measure.EvaluateSettings, dashed)
+    add_data_options(parser, SPELLING)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure the models, write the report and print the table.
-
-    Raises:
-        ValueError: something that was given cannot be used; the message says what and why.
-    """
+    """Measure the models, write the report and print the table; a ValueError says what is wrong."""
     for module in ("matplotlib", "jinja2"):
         if importlib.util.find_spec(module) is None:
             raise ValueError(f"{module} is not installed; pip install 'piwsl-plugins[evaluation]'")
@@ -72,10 +64,8 @@ def run(options: argparse.Namespace) -> int:
 
     files = [options.output / name for name in ("evaluation.json", "report.html")]
     if any(file.exists() for file in files) and not options.force:
-        raise ValueError(
-            f"--output {options.output}: an earlier report is there already; "
-            "--force overwrites it, or choose another folder"
-        )
+        what = "an earlier report is there already; --force overwrites it, or choose another folder"
+        raise ValueError(f"--output {options.output}: {what}")
     if options.quick:
         options.probes = options.nve_steps = 0
     values = {name: getattr(options, name) for name in measure.EvaluateSettings.model_fields}
@@ -83,17 +73,12 @@ def run(options: argparse.Namespace) -> int:
     if settings.reference is not None and settings.probes == 0:
         raise ValueError("--reference needs frames to probe; leave out --quick and --probes 0")
     models = {name: identify(path) for name, path in named_files(options.models, "models").items()}
-    from piwsl_plugins.evaluation.training_logs import logs_of  # slow to import, as pandas is
-
-    logs = logs_of({name: model.path for name, model in models.items()}, options.log)
-    labels = DataSettings(**{name: getattr(options, name) for name in SPELLING})
-    job = measure.Job(
-        data=named_files(options.data, "data files"), labels=labels, settings=settings
-    )
+    labels, data = data_settings(options, SPELLING), named_files(options.data, "data files")
+    job = measure.Job(data=data, labels=labels, settings=settings)
     options.output.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
     content, measured = evaluate(job, models, environments(options.environment))
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    for file, written in zip(files, (text + "\n", render(content, measured, logs)), strict=True):
+    for file, written in zip(files, (text + "\n", render(content, measured)), strict=True):
         file.write_text(written, encoding="utf-8")
     print(terminal_table(content["models"], shutil.get_terminal_size().columns))
     print(f"\n{files[1]}\n{files[0]}")
@@ -148,7 +133,7 @@ def _reference(settings: measure.EvaluateSettings, sets: Mapping[str, FrameSet])
         calculator = load(identify(Path(spec)), device=settings.device).calculator
     else:
         calculator = named_calculator(spec, "--reference")
-    chosen = measure.bar(measure.evenly(sets, settings.probes), "curvature of the reference")
+    chosen = measure.bar(measure.structures(sets, settings.probes), "curvature of the reference")
     try:
         return dynamics.curvatures(chosen, calculator, settings.seed).tolist()
     except Exception as error:  # whatever a calculator raises about a frame

@@ -1,4 +1,4 @@
-"""What a potential does as its atoms move: curvature, closed loops, energy differences, dynamics.
+"""What a potential does as its atoms move: curvature, work of the forces, dynamics.
 
 The frames (positions in angstrom) are copied, not changed; the same frames and seed give the same
 directions. At single frames, an energy or a force that is not finite is a ValueError.
@@ -17,18 +17,14 @@ from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
-from numpy.typing import NDArray
 from tqdm import trange
 
+from piwsl_plugins.data.frames import Floats
 from piwsl_plugins.teacher.geometries import Plausibility
 
-Floats = NDArray[np.float64]
 MILLI = 1000.0
 CURVATURE_STEP, DIRECTIONS = 0.01, 3
 """Of the curvature: length of the displacement of all atoms together, angstrom; how many."""
-TYPICAL_TRUNCATION = 3e3
-"""Fifth derivative along a unit direction over 30, of molecules at most, eV/angstrom^5."""
-SHORTEST_STEP, LONGEST_STEP = 1e-3, 0.04
 LOOK_EVERY = 10  # steps of dynamics between two looks at the geometry
 
 
@@ -65,66 +61,33 @@ def curvatures(frames: Iterable[Atoms], calculator: Calculator, seed: int = 0) -
     return np.array(found).reshape(-1, DIRECTIONS)
 
 
-def loop_work(
-    frames: Iterable[Atoms], calculator: Calculator, size: float = 0.05, seed: int = 0
+def work_errors(
+    frames: Iterable[Atoms], calculator: Calculator, seed: int = 0, size: float = 0.05
 ) -> dict[str, float | None]:
-    """Work around a random triangle r, r + a, r + b at each frame, W = sum of <F, dl>.
+    """Work of the forces along the sides of a random triangle, less the fall of the energy there.
 
-    It is zero for a conservative field, and for no other. Each edge is integrated by Gauss-Legendre
-    quadrature; the size is the root mean square displacement of an atom along it, angstrom. Beside
-    it stands the mean absolute work along an edge; their ratio is None where that is zero.
+    W = integral of <F, dl>, by Gauss-Legendre quadrature, is E(start) - E(end) for each side, and
+    their sum zero, where the forces are the gradient of the energy, and nowhere else. The size is
+    the root mean square displacement of an atom along a side, angstrom. Beside the error stands the
+    mean absolute work; their ratio is None where that is zero.
     """
-    rng, works = np.random.default_rng(seed), []
+    rng, errors, works = np.random.default_rng(seed), list[float](), list[float]()
     nodes = np.array(np.polynomial.legendre.leggauss(8)).T
     for frame in frames:
         first, second = size * np.sqrt(len(frame)) * random_directions(len(frame), 2, rng)
         corners = (np.zeros_like(first), first, second, np.zeros_like(first))
-        for start, end in itertools.pairwise(corners):
+        energies = [float(_ask("energy", frame, corner, calculator)) for corner in corners]
+        for side, (start, end) in enumerate(itertools.pairwise(corners)):
             at = (start + 0.5 * (1.0 + point) * (end - start) for point, _ in nodes)
             along = [np.sum(_ask("forces", frame, x, calculator) * (end - start)) for x in at]
-            works.append(0.5 * nodes[:, 1] @ along)
-    loops = np.array(works).reshape(-1, 3)
-    rms, edge_work = np.sqrt(np.mean(loops.sum(axis=1) ** 2)), np.mean(np.abs(loops))
+            works.append(0.5 * float(nodes[:, 1] @ along))
+            errors.append(works[-1] - energies[side] + energies[side + 1])
+    rms, work = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(np.abs(works)))
     return {
-        "rms_work_mev": float(MILLI * rms),
-        "mean_edge_work_mev": float(MILLI * edge_work),
-        "ratio": float(rms / edge_work) if edge_work > 0.0 else None,
-        "n_loops": len(loops),
-    }
-
-
-def force_consistency(
-    frames: Iterable[Atoms], calculator: Calculator, seed: int = 0, directions: int = 2
-) -> dict[str, float]:
-    """Compare -<F, d> with the derivative of the energy along random unit directions d.
-
-    The derivative is the central difference of fourth order; its step balances truncation against
-    the rounding noise s of the energies, told by fourth differences of nine close ones, whose
-    variance is (8! / 4!^2) s^2 (R. W. Hamming, *Numerical Methods for Scientists and Engineers*).
-    """
-    rng, noise, step = np.random.default_rng(seed), 0.0, 0.0
-    errors: list[float] = []
-    for frame in frames:
-        ways = random_directions(len(frame), directions, rng)
-        if not errors:
-            near = 1e-4 * np.arange(-4, 5)  # angstrom
-            energies = [_ask("energy", frame, h * ways[0], calculator) for h in near]
-            noise = np.sqrt(np.mean(np.diff(energies, n=4) ** 2) / 70.0)
-            step = float(np.clip((noise / TYPICAL_TRUNCATION) ** 0.2, SHORTEST_STEP, LONGEST_STEP))
-        forces = _ask("forces", frame, 0.0, calculator)
-        for way in ways:
-            back2, back1, on1, on2 = (
-                _ask("energy", frame, k * step * way, calculator) for k in (-2, -1, 1, 2)
-            )
-            slope = (8.0 * (on1 - back1) - (on2 - back2)) / (12.0 * step)
-            errors.append(slope + np.sum(forces * way))
-    resolution = np.hypot(noise * np.sqrt(130.0) / (12.0 * step), TYPICAL_TRUNCATION * step**4)
-    return {
-        "rms_error_mev_per_angstrom": MILLI * float(np.sqrt(np.mean(np.square(errors)))),
-        "max_error_mev_per_angstrom": MILLI * float(np.max(np.abs(errors))),
-        "resolution_mev_per_angstrom": MILLI * float(resolution),
-        "step_angstrom": step,
-        "n_directions": len(errors),
+        "rms_error_mev": MILLI * rms,
+        "mean_work_mev": MILLI * work,
+        "ratio": rms / work if work > 0.0 else None,
+        "n_sides": len(works),
     }
 
 
@@ -175,15 +138,10 @@ def trajectory(
     if not atoms.pbc.any() and atoms.get_moments_of_inertia().min() > 1e-3:
         ZeroRotation(atoms, preserve_temperature=False)
     atoms.calc = calculator
-    step_length = timestep * units.fs
-    dynamics: VelocityVerlet | Langevin = VelocityVerlet(atoms, timestep=step_length)
+    dynamics: VelocityVerlet | Langevin = VelocityVerlet(atoms, timestep=timestep * units.fs)
     if friction is not None:
-        bath: dict[str, Any] = {
-            "temperature_K": temperature,
-            "friction": friction / units.fs,
-            "fixcm": False,
-        }
-        dynamics = Langevin(atoms, step_length, rng=rng, **bath)
+        bath: dict[str, Any] = {"temperature_K": temperature, "friction": friction / units.fs}
+        dynamics = Langevin(atoms, timestep * units.fs, rng=rng, fixcm=False, **bath)
     energies, reason, step = [float(atoms.get_total_energy()) / len(atoms)], "", 0
     for step in trange(1, steps + 1, desc="dynamics", leave=False, disable=None):
         try:

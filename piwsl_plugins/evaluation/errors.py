@@ -6,30 +6,23 @@ below 1 the model's potential is too soft (Deng et al., arXiv:2405.07105).
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.geometry import find_mic
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from piwsl_plugins.data.frames import Frame
+from piwsl_plugins.data.frames import Floats, Frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.float64]
 MILLI = 1000.0
 RESAMPLES = 2000
-MOST_FRAMES = 100
-"""Frames of the same atoms that are paired with one another; more are thinned out evenly."""
 
 
 def compare(
@@ -37,14 +30,13 @@ def compare(
 ) -> pd.DataFrame:
     """Evaluate a calculator on frames, and put its answers beside their labels.
 
+    A ValueError names the frame at which it fails or predicts no finite number.
+
     Returns:
         A row a number, with its ``label`` (energy, forces or stress), what is ``predicted`` and
         the ``reference``, in eV and angstrom; ``frame``, ``n_atoms``, ``config_type``, ``element``
         (of a force), ``seconds`` (of the frame's evaluation). Every frame has its energy, the
         reference NaN without a label; forces and stress only where they are labelled.
-
-    Raises:
-        ValueError: the calculator fails at a frame, which is named, or predicts no finite number.
     """
     import pandas as pd  # slow to import, and not needed for --help
 
@@ -115,72 +107,24 @@ def slope(
 ) -> dict[str, Any] | None:
     """Slope through the origin with a bootstrap interval over whole frames, not single values.
 
-    A value of two frames, shape [n, 2], counts the product of the times that they were drawn.
-
     Returns:
-        ``slope``, ``interval`` (None if of one frame, or pair), its ``confidence``, ``n_frames``;
-        None where no reference value differs from zero.
+        ``slope``, ``interval`` (None if of one frame), its ``confidence``, ``n_frames``; None where
+        no reference value differs from zero.
     """
     if not np.any(reference):
         return None
-    groups, group = np.unique(frames.reshape(len(frames), -1), axis=0, return_inverse=True)
+    frame = np.unique(frames, return_inverse=True)[1]
     products, norms = (
-        np.bincount(group.ravel(), weights=reference * values) for values in (predicted, reference)
+        np.bincount(frame, weights=reference * values) for values in (predicted, reference)
     )
-    numbers, members = np.unique(groups, return_inverse=True)
-    n, rng, slopes = len(numbers), np.random.default_rng(seed), []
-    for _ in range(RESAMPLES if len(groups) > 1 else 0):
+    n, rng, slopes = len(norms), np.random.default_rng(seed), []
+    for _ in range(RESAMPLES if n > 1 else 0):
         times = np.bincount(rng.integers(n, size=n), minlength=n)
-        weight = times[members.reshape(groups.shape)].prod(axis=1)
-        if (norm := weight @ norms) > 0.0:
-            slopes.append(weight @ products / norm)
+        if (norm := times @ norms) > 0.0:
+            slopes.append(times @ products / norm)
     return {
         "slope": float(products.sum() / norms.sum()),
         "interval": np.quantile(slopes, [0.025, 0.975]).tolist() if slopes else None,
         "confidence": 0.95,
         "n_frames": n,
     }
-
-
-def secant_curvatures(
-    frames: Sequence[Frame], table: pd.DataFrame
-) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Curvature along the way between two frames, c = -<d, F(r + d) - F(r)> / <d, d>.
-
-    Every pair of frames with the same atoms in the same order counts, up to :data:`MOST_FRAMES` of
-    a kind: molecules superposed by least squares, cells by minimum images.
-
-    Returns:
-        Predicted and reference curvatures, shape [n_pairs], eV/angstrom^2, and the two frames of
-        each pair, shape [n_pairs, 2].
-    """
-    forces, alike = {}, defaultdict(list)
-    for number, own in table[table["label"] == "forces"].groupby("frame"):
-        forces[number] = own[["predicted", "reference"]].to_numpy().T.reshape(2, -1, 3)
-        atoms = frames[number].atoms
-        lattice = np.round(atoms.cell.array, 6).tolist() if atoms.pbc.any() else None
-        alike[str((atoms.numbers.tolist(), atoms.pbc.tolist(), lattice))].append(number)
-    curvatures, pairs = [], []
-    for members in alike.values():
-        chosen = np.unique(np.linspace(0, len(members) - 1, MOST_FRAMES).round().astype(int))
-        for first, second in itertools.combinations([members[place] for place in chosen], 2):
-            way, turn = _way(frames[first].atoms, frames[second].atoms)
-            length = np.sum(way**2)
-            if length > 1e-8:  # the same geometry twice has no way
-                change = forces[second] @ turn - forces[first]
-                curvatures.append(-np.sum(way * change, axis=(1, 2)) / length)
-                pairs.append((first, second))
-    predicted, reference = np.array(curvatures, dtype=np.float64).reshape(-1, 2).T
-    return predicted, reference, np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _way(first: Atoms, second: Atoms) -> tuple[Floats, Floats]:
-    """Way from the first frame to the second, [n, 3], and the turn of the second's forces."""
-    if first.pbc.any():
-        way, _ = find_mic(second.positions - first.positions, first.cell, first.pbc)
-        return way - way.mean(axis=0), np.eye(3)
-    here, there = (atoms.positions - atoms.positions.mean(axis=0) for atoms in (first, second))
-    left, _, right = np.linalg.svd(there.T @ here)
-    # a mirror image is not superposed by a mirror
-    turn = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
-    return there @ turn - here, turn

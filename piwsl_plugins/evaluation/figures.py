@@ -7,13 +7,13 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from piwsl_plugins.data.frames import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 """Told apart by people with the usual kinds of colour blindness (Okabe and Ito)."""
 MARKERS, DASHES = "osD^vPX<>*", ("-", "--", ":", "-.")
@@ -73,26 +73,6 @@ def parity(
     return figure
 
 
-def histograms(sets: Mapping[str, Mapping[str, Floats]], names: Sequence[str]) -> Figure:
-    """Distributions of predicted less reference values (by panel and model, shape [2, n])."""
-    style = looks(names)
-    figure, grid = _panels(len(sets), height=3.0, most=2)
-    for axes, (label, clouds) in zip(grid, sets.items(), strict=True):
-        errors = {name: predicted - reference for name, (reference, predicted) in clouds.items()}
-        everything = np.concatenate(list(errors.values()))
-        # a few strays must not squeeze all others into one bar
-        edge = float(np.quantile(np.abs(everything), 0.998)) or 1.0
-        count = int(np.clip(2.0 * (everything.size / len(clouds)) ** (1 / 3), 8, 60))
-        for name, error in errors.items():
-            look = {key: style[name][key] for key in ("color", "linestyle")}
-            inside = np.clip(error, -edge, edge)
-            axes.hist(inside, count, range=(-edge, edge), histtype="step", label=name, **look)
-        axes.axvline(0.0, color="0.6", linewidth=0.8, zorder=0)
-        axes.set(xlabel=label, ylabel="count")
-    grid[0].legend(fontsize=8, frameon=False)
-    return figure
-
-
 def slope_intervals(found: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> Figure:
     """Slopes with their intervals by model, or None, one panel a kind and one line a model."""
     names = list(next(iter(found.values())))
@@ -112,19 +92,12 @@ def slope_intervals(found: Mapping[str, Mapping[str, Mapping[str, Any] | None]])
     return figure
 
 
-def curves(
-    panels: Mapping[str, Mapping[str, tuple[Any, Any]]], across: str, *, log: bool = False
-) -> Figure:
-    """Lines, each the values along both axes, by the label of their panel and by name.
-
-    Scales are logarithmic, if so wanted, where all values of a panel are positive.
-    """
+def curves(panels: Mapping[str, Mapping[str, tuple[Any, Any]]], across: str) -> Figure:
+    """Lines, each the values along both axes, by the label of their panel and by name."""
     figure, grid = _panels(len(panels), height=3.2, most=2)
     for axes, (label, lines) in zip(grid, panels.items(), strict=True):
         for (x, y), (name, look) in zip(lines.values(), looks(list(lines)).items(), strict=True):
             axes.plot(x, y, linewidth=1.4, label=name, markevery=0.1, **look)
-        if log and all(np.min(y) > 0.0 for _, y in lines.values()):
-            axes.set_yscale("log")
         axes.set(xlabel=across, ylabel=label)
         axes.legend(fontsize=8, frameon=False)
     return figure

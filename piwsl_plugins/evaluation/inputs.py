@@ -8,17 +8,13 @@ from pathlib import Path
 
 from piwsl_plugins.data.frames import DataError, FrameSet
 from piwsl_plugins.data.reading import read
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.settings import SPELLING as OPTIONS
+from piwsl_plugins.data.settings import USUAL_KEYS, DataSettings
 from piwsl_plugins.data.targets import check_differences, differences
 from piwsl_plugins.models import HOSTS, MODULES
 
 LABELS = ("energy", "forces", "stress")
-KEYS = (*LABELS, "virials", "low_energy", "low_forces")
-SPELLING = {
-    name: f"--{name.replace('_', '-')}{'-key' if name in KEYS else ''}"
-    for name in DataSettings.model_fields
-    if not name.startswith("weak")
-}
+SPELLING = {name: word for name, word in OPTIONS.items() if not name.startswith("weak")}
 """Option of each setting that says how labels are read."""
 
 
@@ -29,18 +25,17 @@ def read_sets(files: Mapping[str, Path], settings: DataSettings) -> dict[str, Fr
     file that cannot be read or has no label.
     """
     check_differences(settings, SPELLING)
-    keys = {label: (f"REF_{label}", label) for label in ("forces", "stress")}
+    keys = {label: USUAL_KEYS[label] for label in ("forces", "stress")}
     sets = {}
     for name, path in files.items():
         found = read(path, settings, spelling=SPELLING, default_keys=keys, needs_energies=False)
         if settings.low_energy:
             found = dataclasses.replace(found, frames=differences(found.frames))
         if not any(found.count(label) for label in LABELS):
-            raise DataError(
-                f"{path}: no frame has an energy, forces or a stress; the file has "
-                f"{', '.join(found.keys) or 'geometries alone'}; name yours by "
-                f"{', '.join(SPELLING[label] for label in LABELS)}"
-            )
+            what = "no frame has an energy, forces or a stress"
+            there = ", ".join(found.keys) or "geometries alone"
+            those = ", ".join(SPELLING[label] for label in LABELS)
+            raise DataError(f"{path}: {what}; the file has {there}; name yours by {those}")
         sets[name] = found
     return sets
 
@@ -64,10 +59,8 @@ def named_files(words: Sequence[str], what: str) -> dict[str, Path]:
         elif not name or not file:
             raise ValueError(f"{what} '{word}': expected FILE or NAME=FILE")
         if name in files:
-            raise ValueError(
-                f"two {what} are called '{name}': {files[name]} and {file}; "
-                "give them names, as NAME=FILE"
-            )
+            both = f"two {what} are called '{name}': {files[name]} and {file}"
+            raise ValueError(f"{both}; give them names, as NAME=FILE")
         files[name] = Path(file)
     return files
 
@@ -78,10 +71,8 @@ def environments(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, _, path = word.partition("=")
         if name not in hosts or not path:
-            raise ValueError(
-                f"--environment {word}: expected mace=PATH or nequip=PATH, "
-                "with a virtual environment or its Python"
-            )
+            expected = "mace=PATH or nequip=PATH, with a virtual environment or its Python"
+            raise ValueError(f"--environment {word}: expected {expected}")
         # absolute without following links: a virtual environment's Python is one
         program = Path(path).absolute()
         program = program / "bin" / "python" if program.is_dir() else program

@@ -21,20 +21,19 @@ import numpy as np
 import pydantic
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from piwsl_plugins import __version__
-from piwsl_plugins.data.frames import FrameSet
+from piwsl_plugins.data.frames import Floats, FrameSet
 from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.slopes import evenly
 from piwsl_plugins.evaluation import dynamics
-from piwsl_plugins.evaluation.errors import MILLI, accuracy, compare, secant_curvatures, slope
+from piwsl_plugins.evaluation.errors import MILLI, accuracy, compare, slope
 from piwsl_plugins.evaluation.inputs import read_sets
 from piwsl_plugins.fields import Settings, setting
 from piwsl_plugins.models import DISTRIBUTIONS, MODULES, identify, load
 from piwsl_plugins.teacher.geometries import Plausibility
 
-Floats = NDArray[np.float64]
 Sets = Mapping[str, FrameSet]
 bar = functools.partial(tqdm, leave=False, disable=None)  # None: where stderr is no terminal
 
@@ -49,14 +48,14 @@ class EvaluateSettings(Settings):
         'MODULE.CLASS:{"name": value}; left out, the curvature is that between pairs of frames',
     )
     probes: int = setting(
-        20, "evenly spaced frames for curvature, loops and differences; 0 leaves them out", ge=0
+        20, "evenly spaced frames for curvature and work; 0 leaves them out", ge=0
     )
     nve_steps: int = setting(
         1000, "steps of dynamics at constant energy, from the first frame; 0 leaves it out", ge=0
     )
     nve_temperature: float = setting(300.0, "of the initial velocities", unit="K", ge=0)
     nve_timestep: float = setting(0.5, "of the dynamics", unit="fs", gt=0, le=100)
-    seed: int = setting(0, "of directions, loops, velocities and bootstraps", ge=0)
+    seed: int = setting(0, "of directions, velocities and bootstraps", ge=0)
     device: str = setting("cpu", "cpu, cuda or cuda:NUMBER")
     dtype: Literal["float32", "float64"] | None = setting(
         None, "number format of MACE's models; left out, a model's own, as NequIP's keep theirs"
@@ -81,19 +80,18 @@ class Measured:
     """The figures of merit of one model, ready for JSON, and what the figures are drawn from.
 
     Arrays have the shape [2, n], references first: of each set by its index ``setI_energy``
-    (meV/atom, less the mean reference), ``setI_forces`` (eV/angstrom), ``setI_secant``
-    (eV/angstrom^2); ``curvature`` (eV/angstrom^2); ``nve``, times (ps) and energies (eV per atom).
+    (meV/atom, less the mean reference), ``setI_forces`` (eV/angstrom); ``curvature``
+    (eV/angstrom^2); ``nve``, times (ps) and energies (eV per atom).
     """
 
     numbers: dict[str, Any]
     arrays: dict[str, Floats]
 
 
-def evenly(sets: Sets, count: int) -> list[Atoms]:
+def structures(sets: Sets, most: int) -> list[Atoms]:
     """So many structures of all sets, evenly spaced from the first on."""
-    structures = [frame.atoms for found in sets.values() for frame in found.frames]
-    chosen = np.unique(np.linspace(0, len(structures) - 1, count).round().astype(int))
-    return [structures[index] for index in chosen]
+    every = [frame.atoms for found in sets.values() for frame in found.frames]
+    return [every[index] for index in evenly(len(every), most)]
 
 
 def measure(calculator: Calculator, sets: Sets, job: Job) -> Measured:
@@ -103,27 +101,21 @@ def measure(calculator: Calculator, sets: Sets, job: Job) -> Measured:
     for index, (name, labelled) in enumerate(sets.items()):
         frames = bar(labelled.frames, f"errors on {name}")
         table = compare(frames, calculator, settings.config_type_key)
-        predicted, reference, pairs = secant_curvatures(labelled.frames, table)
-        secant = slope(predicted, reference, pairs, seed)
-        numbers["test_sets"][name] = accuracy(table, seed) | {"secant_curvature": secant}
+        numbers["test_sets"][name] = accuracy(table, seed)
         rows, both = table.dropna(subset="reference"), ["reference", "predicted"]
         energies, forces = (rows[rows["label"] == label] for label in ("energy", "forces"))
         per_atom = MILLI * energies[both].div(energies["n_atoms"], axis=0)
         clouds = {
             "energy": (per_atom - per_atom["reference"].mean()).to_numpy().T,
             "forces": forces[both].to_numpy().T,
-            "secant": np.array([reference, predicted]),
         }
         arrays |= {f"set{index}_{kind}": cloud for kind, cloud in clouds.items() if cloud.size}
         seconds += table.groupby("frame")["seconds"].first().to_list()
     numbers["ms_per_force_call"] = MILLI * float(np.median(seconds))
-    numbers |= dict.fromkeys(("curvature", "loops", "finite_differences", "nve"))
+    numbers |= dict.fromkeys(("curvature", "work", "nve"))
     if settings.probes > 0:
-        chosen = evenly(sets, settings.probes)
-        probed = bar(chosen, "closed loops")
-        numbers["loops"] = dynamics.loop_work(probed, calculator, seed=seed)
-        probed = bar(chosen, "finite differences")
-        numbers["finite_differences"] = dynamics.force_consistency(probed, calculator, seed)
+        chosen = structures(sets, settings.probes)
+        numbers["work"] = dynamics.work_errors(bar(chosen, "work"), calculator, seed)
         if job.curvatures is not None:
             found = dynamics.curvatures(bar(chosen, "curvature"), calculator, seed)
             cloud = np.array([np.ravel(job.curvatures), found.ravel()])
@@ -131,7 +123,7 @@ def measure(calculator: Calculator, sets: Sets, job: Job) -> Measured:
             numbers["curvature"] = slope(cloud[1], cloud[0], group, seed)
             arrays["curvature"] = cloud
     if settings.nve_steps > 0:
-        known = evenly(sets, 200)
+        known = structures(sets, 200)
         how = {"temperature": settings.nve_temperature, "timestep": settings.nve_timestep}
         path = dynamics.trajectory(
             known[0], calculator, Plausibility(known), steps=settings.nve_steps, seed=seed, **how
@@ -156,10 +148,9 @@ def measure_here(job: Job, models: Mapping[str, Path], sets: Sets) -> dict[str, 
         loaded = load(file, dtype=settings.dtype, device=settings.device)
         for frame in (frame for found in sets.values() for frame in found.frames):
             if unknown := sorted(set(frame.atoms.symbols) - loaded.elements):
-                raise ValueError(
-                    f"{frame.name} holds {', '.join(unknown)}; the model '{name}' knows only "
-                    f"{', '.join(sorted(loaded.elements))}"
-                )
+                what = f"{frame.name} holds {', '.join(unknown)}"
+                known = ", ".join(sorted(loaded.elements))
+                raise ValueError(f"{what}; the model '{name}' knows only {known}")
         try:
             found = measure(loaded.calculator, sets, job)
         except ValueError as error:
@@ -181,11 +172,7 @@ def measure_here(job: Job, models: Mapping[str, Path], sets: Sets) -> dict[str, 
 def measure_elsewhere(
     python: str, host: str, job: Job, models: Mapping[str, Path]
 ) -> dict[str, Measured]:
-    """Measure models of a host, files by name, by another Python.
-
-    Raises:
-        ValueError: it does not run, lacks the host or this version of this package, or has failed.
-    """
+    """Measure models of a host, files by name, by another Python; a ValueError says why not."""
     where = f"--environment {MODULES[host]}={python}"
     with tempfile.TemporaryDirectory(prefix="piwsl-evaluate-") as folder:
         given = {"version": __version__, "job": job.model_dump(mode="json"), "models": models}
@@ -196,10 +183,8 @@ def measure_elsewhere(
         except OSError as error:
             raise ValueError(f"{where}: this Python does not run: {error}") from error
         if not (answer := Path(folder, "answer.json")).exists():
-            raise ValueError(
-                f"{where}: it ended with status {done.returncode}; it needs piwsl-plugins "
-                f"{__version__} and {DISTRIBUTIONS[host]}"
-            )
+            needs = f"it needs piwsl-plugins {__version__} and {DISTRIBUTIONS[host]}"
+            raise ValueError(f"{where}: it ended with status {done.returncode}; {needs}")
         found = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in found:
         raise ValueError(f"{where}: {found['error']}")

@@ -14,7 +14,6 @@ import pandas as pd
 from piwsl_plugins.evaluation import figures
 from piwsl_plugins.evaluation.errors import MILLI, RESAMPLES
 from piwsl_plugins.evaluation.measure import Measured
-from piwsl_plugins.evaluation.training_logs import TrainingLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,14 +34,11 @@ ERRORS: dict[str, Keys] = {
     )
     for kind, which in KINDS.items()
 }
-ERRORS |= {"force slope": ("force_slope",), "secant curvature slope": ("secant_curvature",)}
+ERRORS |= {"force slope": ("force_slope",)}
 POTENTIAL: dict[str, Keys] = {
     "curvature slope": ("curvature",),
-    "loop work, RMS (meV)": ("loops", "rms_work_mev"),
-    "loop work / edge work": ("loops", "ratio"),
-    "force − dE, RMS (meV/Å)": ("finite_differences", "rms_error_mev_per_angstrom"),
-    "force − dE, max (meV/Å)": ("finite_differences", "max_error_mev_per_angstrom"),
-    "  resolved to (meV/Å)": ("finite_differences", "resolution_mev_per_angstrom"),
+    "work − fall of the energy, RMS (meV)": ("work", "rms_error_mev"),
+    "  relative to the work": ("work", "ratio"),
     "NVE drift (meV/atom/ps)": ("nve", "drift_mev_per_atom_per_ps"),
     "NVE fluctuation (meV/atom)": ("nve", "fluctuation_mev_per_atom"),
     "NVE exploded at (ps)": ("nve", "exploded_at_ps"),
@@ -103,10 +99,8 @@ def picture(figure: Figure, caption: str) -> Picture:
     return {"caption": caption, "source": f"data:image/svg+xml;base64,{encoded}"}
 
 
-def render(
-    content: Mapping[str, Any], measured: All, logs: Mapping[str, TrainingLog | None]
-) -> str:
-    """The whole page, of what stands in evaluation.json, of arrays and logs by model."""
+def render(content: Mapping[str, Any], measured: All) -> str:
+    """The whole page, of what stands in evaluation.json and of the arrays by model."""
     import jinja2
 
     loader = jinja2.PackageLoader("piwsl_plugins.evaluation", ".")
@@ -125,8 +119,6 @@ def render(
         sets=[_of_set(index, name, models, measured) for index, name in enumerate(content["data"])],
         slopes=_slopes(content, measured),
         nve=picture(nve, text) if nve else None,
-        training=[_training(name, log) for name, log in logs.items() if log is not None],
-        without_log=[name for name, log in logs.items() if log is None],
     )
 
 
@@ -154,11 +146,6 @@ def _of_set(index: int, name: str, models: Models, measured: All) -> dict[str, A
     text = "Energies per atom, less the mean reference"
     pictures = _parity(measured, energy, "energy (meV/atom)", {}, text)
     pictures += _parity(measured, forces, "force (eV/Å)", slopes, "Force components")
-    milli = {model: MILLI * cloud for model, cloud in _arrays(measured, forces).items()}
-    panels = {"energy error (meV/atom)": _arrays(measured, energy), "force error (meV/Å)": milli}
-    if panels := {label: clouds for label, clouds in panels.items() if clouds}:
-        text = "Predicted less reference, the same n values; what lies beyond is in the last bars"
-        pictures.append(picture(figures.histograms(panels, list(models)), text))
     first = next(iter(sets.values()))
     rows: dict[str, dict[str, Keys]] = {
         "Forces by element, meV/Å": {e: ("force_by_element", e) for e in first["force_by_element"]}
@@ -175,31 +162,16 @@ def _of_set(index: int, name: str, models: Models, measured: All) -> dict[str, A
 def _slopes(content: Mapping[str, Any], measured: All) -> list[Picture]:
     """Slopes of all kinds, and the curvatures themselves."""
     models, names = content["models"], list(content["data"])
-    kinds, arrays = {}, {"curvature": "curvature"}
-    for index, name in enumerate(names):
-        place = f", {name}" if len(names) > 1 else ""
-        for title, key in (("forces", "force_slope"), ("secant curvature", "secant_curvature")):
-            kinds[title + place] = {m: found["test_sets"][name][key] for m, found in models.items()}
-        arrays[f"secant curvature{place}"] = f"set{index}_secant"
+    kinds = {
+        f"forces, {name}" if len(names) > 1 else "forces": {
+            model: found["test_sets"][name]["force_slope"] for model, found in models.items()
+        }
+        for name in names
+    }
     kinds["curvature"] = {model: found["curvature"] for model, found in models.items()}
     if not (kinds := {title: slopes for title, slopes in kinds.items() if any(slopes.values())}):
         return []
     text = f"Slopes with 95 % intervals, of n frames drawn again {RESAMPLES} times"
     pictures = [picture(figures.slope_intervals(kinds), text)]
-    for title, slopes in kinds.items():
-        key, caption = arrays.get(title, ""), title.capitalize()
-        pictures += _parity(measured, key, "curvature (eV/Å²)", slopes, caption)
-    return pictures
-
-
-def _training(name: str, log: TrainingLog) -> dict[str, Any]:
-    """The curves of a training, those that hold something."""
-    sides = {"training loss": log.loss, "validation error": log.validation}
-    panels = {
-        title: {column: (own.index, own) for column in side if len(own := side[column].dropna())}
-        for title, side in sides.items()
-        if len(side)
-    }
-    drawn = figures.curves(panels, "epoch", log=True) if panels else None
-    text = f"Means over each of {max(map(len, sides.values()))} epochs"
-    return {"name": name, "path": str(log.path), "picture": drawn and picture(drawn, text)}
+    curvatures = kinds.get("curvature", {})
+    return pictures + _parity(measured, "curvature", "curvature (eV/Å²)", curvatures, "Curvature")

@@ -24,4 +24,5 @@ def covalent_radii_of(symbols: Sequence[str]) -> Tensor:
             f"the model has {', '.join(bad)}; use the taylor or the conservative term, which need "
             "to know nothing of the elements"
         )
-    return torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in symbols])
+    radii = [covalent_radii[atomic_numbers[symbol]] for symbol in symbols]
+    return torch.tensor(radii, device="cpu")

@@ -33,8 +33,7 @@ import numpy as np
 
 from piwsl_plugins import models
 from piwsl_plugins.lammps.input_file import STYLE, USAGE, PotentialCommand, cut
-from piwsl_plugins.lammps.potential import Potential
-from piwsl_plugins.lammps.simulation import Simulation, open_lammps
+from piwsl_plugins.lammps.simulation import Potential, Simulation, open_lammps
 
 HINTS = {
     f"style '{STYLE}'": "; it must stand in the input file itself, not in 'if' or 'include'",
@@ -52,13 +51,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", type=Path, metavar="FILE", help=meaning)
     meaning = "element of each atom type (default: those of pair_coeff)"
     add("--types", nargs="+", metavar="ELEMENT", help=meaning)
-    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    add("--device", default="cpu", help="cpu, cuda or cuda:NUMBER (default: %(default)s)")
     meaning = "number format of MACE's models (default: a model's own); NequIP's keep theirs"
     add("--dtype", choices=["float32", "float64"], help=meaning)
     add = parser.add_argument_group("options of LAMMPS's, as there").add_argument
     add("-log", "-l", metavar="FILE", help="log file (default: log.lammps)")
     add("-screen", "-sc", metavar="FILE", help="screen output; none for none")
-    add("-echo", "-e", metavar="WHERE", help="none, screen, log or both")
     meaning = "set a variable of the input file; may be repeated"
     variable = ("NAME", "VALUE")
     add("-var", "-v", nargs="+", action="append", default=[], metavar=variable, help=meaning)
@@ -70,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     commands = cut(path)
     if options.model is not None:  # before LAMMPS starts, which may take long to get to it
         load(options.model)
-    given = [(name, getattr(options, name)) for name in ("log", "screen", "echo")]
+    given = [(name, getattr(options, name)) for name in ("log", "screen")]
     words = [word for name, value in given if value for word in (f"-{name}", value)]
     words += [word for variable in options.var for word in ("-var", *variable)]
     lammps = open_lammps(["-nocite", *words])

@@ -79,9 +79,8 @@ def cut(path: Path) -> list[Command]:
             continue
         if name == "pair_style":
             if words[1] != STYLE:
-                raise ValueError(
-                    f"{where}: '{STYLE}' cannot be part of another pair style; {USAGE}"
-                )
+                what = f"'{STYLE}' cannot be part of another pair style"
+                raise ValueError(f"{where}: {what}; {USAGE}")
             if len(words) > 2:
                 raise ValueError(f"{where}: 'pair_style {STYLE}' takes nothing after it; {USAGE}")
             later = [n for n in names[index + 1 :] if n in ("pair_style", "pair_coeff")]
@@ -90,14 +89,10 @@ def cut(path: Path) -> list[Command]:
         elif words[1:3] != ("*", "*") or len(words) < 5:
             raise ValueError(f"{where}: '{' '.join(words)}' is not understood; {USAGE}")
         if too_early:
-            raise ValueError(
-                f"{where}: {too_early} stands before the potential and would act before its forces "
-                "are there; put the potential first"
-            )
+            what = "stands before the potential and would act before its forces are there"
+            raise ValueError(f"{where}: {too_early} {what}; put the potential first")
         found.append(PotentialCommand(command.line, command.text))
     if not any(isinstance(command, PotentialCommand) for command in found):
-        raise ValueError(
-            f"{path}: no line says 'pair_style {STYLE}' (files that it includes are not searched); "
-            f"{USAGE}"
-        )
+        what = f"no line says 'pair_style {STYLE}' (files that it includes are not searched)"
+        raise ValueError(f"{path}: {what}; {USAGE}")
     return found

@@ -56,12 +56,11 @@ def weak_force_penalties(
     *,
     has_weak_forces: Tensor | None = None,
     weights: Tensor | None = None,
-    penalty: str = "squared",
 ) -> Tensor:
     """Mean error of the forces' vectors against the weak forces, of each structure.
 
-    l = 1/N sum_i w_i |F_i - F_i^weak|^2 / 3, or 1/N sum_i w_i |F_i - F_i^weak|. The weights are not
-    normalised: labels that are trusted less pull less.
+    l = 1/N sum_i w_i |F_i - F_i^weak|^2 / 3. The weights are not normalised: labels that are
+    trusted less pull less.
 
     Args:
         forces: the model's -dE/dr, shape [n_atoms, 3], eV/angstrom.
@@ -70,16 +69,13 @@ def weak_force_penalties(
         n_graphs: number of structures.
         has_weak_forces: which structures have them, shape [n_graphs], bool; default, all.
         weights: w, trust in each atom's label, from 0 to 1, shape [n_atoms]; default, 1.
-        penalty: ``squared`` or ``length``.
 
     Returns:
-        Shape [n_graphs], (eV/angstrom)^2 or eV/angstrom; 0 for a structure without weak forces.
+        Shape [n_graphs], (eV/angstrom)^2; 0 for a structure without weak forces.
 
     Raises:
-        ValueError: another penalty, or shapes that differ.
+        ValueError: shapes that differ.
     """
-    if penalty not in ("squared", "length"):
-        raise ValueError(f"penalty: got {penalty!r}, expected 'squared' or 'length'")
     if forces.shape != weak_forces.shape:
         raise ValueError(
             f"weak_forces: got shape {tuple(weak_forces.shape)}, expected that of the forces, "
@@ -92,12 +88,7 @@ def weak_force_penalties(
         forces = torch.where(known.unsqueeze(-1), forces, 0.0)
         weak_forces = torch.where(known.unsqueeze(-1), weak_forces, 0.0)
         weights = None if weights is None else torch.where(known, weights, 0.0)
-    squared = (forces - weak_forces).square().sum(dim=-1)
-    if penalty == "squared":
-        values = squared / 3.0
-    else:
-        # a vector of length zero has no direction: its gradient is zero, not NaN
-        values = torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).sqrt(), 0.0)
+    values = (forces - weak_forces).square().sum(dim=-1) / 3.0
     if weights is not None:
         values = values * weights.to(values)
     return mean_per_graph(values, graph_index, n_graphs)

@@ -43,27 +43,16 @@ def fit_teacher(
         triple_cutoff=settings.triple_cutoff,
     )
     features, counts, closest = _features(atoms, basis, device)
-    # constants that the compositions determine, and the features' part that they explain
-    _, sizes, directions = torch.linalg.svd(counts, full_matrices=False)
-    columns = directions[sizes / sizes[0] > 1e-9].T
-    offset = columns @ torch.linalg.lstsq(counts @ columns, features).solution
-    x = features - counts @ offset
-    blocks = basis.blocks.to(x.device)
-    size = torch.zeros(int(blocks.max()) + 1).to(x).index_add(0, blocks, x.square().mean(0))
-    scale = (size / torch.bincount(blocks)).sqrt()
-    scale = scale.clamp(min=1e-3 * float(scale.max()) or 1.0)[blocks]
-    names = [group_of(each) for each in atoms]
-    if len({name.split()[0] for name in names}) == 1:  # one molecule, whatever its bonds do
-        names = [name.split()[0] for name in names]
-    known, group = np.unique(names, return_inverse=True)
+    x, scale, offset, columns = scaled(features, counts, basis)
+    known, group = groups_of(atoms)
     energies = [f.labels["energy"] - (f.labels["low_energy"] if low else 0.0) for f in frames]
     gradients, targets, normal = _gradients(frames, basis, scale, low, seed)
     found = fit(
         Equations(
-            x=x / scale,
+            x=x,
             y=x.new_tensor(energies),
             composition=counts @ columns,
-            group=torch.as_tensor(group, device=x.device),
+            group=group.to(x.device),
             gradients=gradients,
             targets=targets,
             normal=normal,
@@ -76,9 +65,40 @@ def fit_teacher(
         offset=offset,
         columns=columns,
         fit=found,
-        groups=dict(zip(known.tolist(), found.groups.tolist(), strict=True)),
+        groups=dict(zip(known, found.groups.tolist(), strict=True)),
         closest=WALL_BEGINS * closest,
     )
+
+
+def scaled(features: Tensor, counts: Tensor, basis: Basis) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features less what the composition explains, in the root of their block's mean square.
+
+    Args:
+        features: shape [n, n_features].
+        counts: number of atoms of each element, shape [n, n_elements].
+        basis: of the features.
+
+    Returns:
+        These; ``scale``, ``offset`` and ``columns`` of :class:`Teacher`.
+    """
+    _, sizes, directions = torch.linalg.svd(counts, full_matrices=False)
+    columns = directions[sizes / sizes[0] > 1e-9].T  # that the compositions determine
+    offset = columns @ torch.linalg.lstsq(counts @ columns, features).solution
+    x = features - counts @ offset
+    blocks = basis.blocks.to(x.device)
+    size = torch.zeros(int(blocks.max()) + 1).to(x).index_add(0, blocks, x.square().mean(0))
+    scale = (size / torch.bincount(blocks)).sqrt()
+    scale = scale.clamp(min=1e-3 * float(scale.max()) or 1.0)[blocks]
+    return x / scale, scale, offset, columns
+
+
+def groups_of(frames: Sequence[ase.Atoms]) -> tuple[list[str], Tensor]:
+    """Names of the groups, and the number of each frame's; shape [n]."""
+    names = [group_of(atoms) for atoms in frames]
+    if len({name.split()[0] for name in names}) == 1:  # one molecule, whatever its bonds do
+        names = [name.split()[0] for name in names]
+    known, group = np.unique(names, return_inverse=True)
+    return known.tolist(), torch.as_tensor(group)
 
 
 def _features(

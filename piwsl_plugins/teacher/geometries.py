@@ -9,13 +9,12 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 from ase.neighborlist import natural_cutoffs, neighbor_list
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from piwsl_plugins.data.frames import Floats
 from piwsl_plugins.data.splits import farthest
 
-Floats = NDArray[np.float64]
 BOND = 1.4  # atoms nearer than this many sums of their covalent radii count as bonded
 CLOSEST, FARTHEST = 0.6, 1.5
 """Bounds of an atom's nearest-neighbour distance, relative to the extremes in known geometries."""

@@ -28,13 +28,20 @@ import numpy as np
 
 from piwsl_plugins import fields
 from piwsl_plugins.data.convert import appearing
-from piwsl_plugins.data.frames import Frame, FrameSet
-from piwsl_plugins.data.options import SPELLING, add_data_options, data_settings
+from piwsl_plugins.data.frames import Floats, Frame, FrameSet
 from piwsl_plugins.data.reading import read
-from piwsl_plugins.data.settings import DataSettings, EnergyUnit, ForceUnit
+from piwsl_plugins.data.settings import (
+    SPELLING,
+    DataSettings,
+    EnergyUnit,
+    ForceUnit,
+    add_data_options,
+    dashed,
+    data_settings,
+)
 from piwsl_plugins.data.units import STATEMENT, UNITS_OF
 from piwsl_plugins.data.writers import NAMES, RESULTS, writer
-from piwsl_plugins.teacher.labelling import Failure, Floats, Labels, compute_labels
+from piwsl_plugins.teacher.labelling import Failure, Labels, compute_labels
 from piwsl_plugins.teacher.methods import Method
 from piwsl_plugins.teacher.state import stated
 
@@ -65,10 +72,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace OUT where it exists")
     text = "side by side, each on one thread (default: all cores; 1 on a GPU)"
     add("--processes", type=int, metavar="N", help=text)
+    text = "of a Dask scheduler, as tcp://host:8786, whose workers compute instead"
+    add("--dask", metavar="ADDRESS", help=text)
     text = f"{Method.model_fields['arguments'].description}, as '{{\"accuracy\": 0.1}}'"
     add("--arguments", type=json.loads, default={}, metavar="JSON", help=text)
     others = [name for name in Method.model_fields if name != "arguments"]
-    fields.add_options(parser, Method, lambda name: [f"--{name}"], others)
+    fields.add_options(parser, Method, dashed, others)
 
 
 def method_of(options: argparse.Namespace) -> Method:
@@ -109,13 +118,9 @@ def run(options: argparse.Namespace) -> int:
             if there := UNITS.keys() & (atoms.info.keys() | atoms.arrays.keys()):
                 raise ValueError(f"{frame.name} has {min(there)} already; remove or rename it")
         _tell_states(found.frames, method)
-        labels = compute_labels(
-            [frame.atoms for frame in found.frames],
-            method,
-            options.out.parent / "piwsl-cache",
-            processes=options.processes,
-            timeout=options.timeout,
-        )
+        frames, cache = [frame.atoms for frame in found.frames], options.out.parent / "piwsl-cache"
+        how = {"processes": options.processes, "timeout": options.timeout, "dask": options.dask}
+        labels = compute_labels(frames, method, cache, **how)
         pairs, made, failed = list[tuple[Frame, Labels]](), list[ase.Atoms](), list[str]()
         for frame, atoms, one in zip(found.frames, whole, labels, strict=True):
             if isinstance(one, Failure):

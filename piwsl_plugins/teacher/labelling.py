@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import functools
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -25,16 +26,13 @@ import joblib
 import numpy as np
 from ase.calculators.calculator import CalculatorError
 from joblib.externals.loky import ProcessPoolExecutor
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from piwsl_plugins.data.frames import Floats
 from piwsl_plugins.teacher.methods import Method
 from piwsl_plugins.teacher.state import stated
 
-Floats = NDArray[np.float64]
 HOPELESS = 20  # frames that all fail before any is labelled; the rest is not tried then
-
-
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -56,14 +54,13 @@ def compute_labels(
     *,
     processes: int | None = None,
     timeout: float | None = None,
+    dask: str | None = None,
 ) -> list[Labels | Failure]:
     """Labels of frames by a method; what is computed is kept, so that a rerun resumes.
 
-    The folder ``cache`` has a file of each method, with a line of JSON for each frame; processes
-    and timeout are as for :func:`side_by_side`.
-
-    Raises:
-        ValueError: the method is not installed, or failed for each of the first frames.
+    The folder ``cache`` has a file of each method, with a line of JSON for each frame; processes,
+    timeout and dask are as for :func:`side_by_side`. A ValueError says that the method is not
+    installed, or failed for each of the first frames.
     """
     method.calculator()
     cache.mkdir(parents=True, exist_ok=True)
@@ -76,9 +73,8 @@ def compute_labels(
     keys = [_key(frame) for frame in frames]
     missing = {key: frame for key, frame in zip(keys, frames, strict=True) if key not in found}
     names, failed, work = list(missing), 0, functools.partial(evaluate, method)
-    results = side_by_side(
-        work, [*missing.values()], processes=processes, timeout=timeout, device=method.device
-    )
+    how: dict[str, Any] = {"processes": processes, "timeout": timeout, "dask": dask}
+    results = side_by_side(work, [*missing.values()], device=method.runs_on, **how)
     bar = tqdm(total=len(names), desc=method.method, disable=None)
     with bar, contextlib.closing(results), file.open("a", encoding="utf-8") as stream:
         for done, (number, result) in enumerate(results, 1):
@@ -90,10 +86,8 @@ def compute_labels(
                 line = json.dumps([names[number], result], default=np.ndarray.tolist)
                 print(f"\n{line}", file=stream, flush=True)
             if failed == done == HOPELESS:
-                raise ValueError(
-                    f"{method.method} failed for each of the first {HOPELESS} frames, the last "
-                    f"time with: {result}"
-                )
+                what = f"each of the first {HOPELESS} frames, the last time with: {result}"
+                raise ValueError(f"{method.method} failed for {what}")
     return [found[key] for key in keys]
 
 
@@ -138,14 +132,19 @@ def side_by_side(
     processes: int | None = None,
     timeout: float | None = None,
     device: str = "cpu",
+    dask: str | None = None,
 ) -> Generator[tuple[int, Any], None, None]:
     """Call a function on each item, in processes with one thread each that end with this one.
 
     A call that raises, crashes its process, or takes more seconds than ``timeout`` has a
     :class:`Failure`. Those that were under way beside a crash are made again, one at a time.
-    Without ``processes``, there are as many as cores, and one on a GPU. Yields each item's number
-    and its result, in no particular order.
+    Without ``processes``, there are as many as cores, and one on a GPU; with ``dask``, a
+    scheduler's address, its workers make the calls. Yields each item's number and its result, in
+    no particular order.
     """
+    if dask is not None:
+        yield from _on_cluster(functools.partial(_call, function, timeout=timeout), items, dask)
+        return
     width = processes or (int(joblib.cpu_count()) if device == "cpu" else 1)
     waiting, suspects = deque(enumerate(items)), deque[tuple[int, Any]]()
     while waiting or suspects:
@@ -169,6 +168,33 @@ def side_by_side(
                 yield suspects.pop()[0], Failure(f"its process died{limit}")
         finally:
             pool.shutdown(kill_workers=True)
+
+
+def _on_cluster(
+    function: Callable[[Any], Any], items: Sequence[Any], address: str
+) -> Generator[tuple[int, Any], None, None]:
+    """Call a function on each item, by Dask's workers; a call whose worker dies is made again."""
+    try:
+        distributed = importlib.import_module("distributed")
+        client = distributed.Client(address)
+    except (ImportError, OSError, ValueError) as error:
+        raise ValueError(
+            f"--dask {address}: {error}; expected the address of a running Dask scheduler, as "
+            "tcp://host:8786, and distributed installed here and there: pip install "
+            "'piwsl-plugins[dask]'"
+        ) from error
+    with client:
+        suspects = list[int]()
+        numbers = {f: n for n, f in enumerate(client.map(function, items, pure=False))}
+        for future in distributed.as_completed(numbers):
+            number = numbers.pop(future)
+            if future.status == "finished":
+                yield number, future.result()
+            else:  # it was where workers died; which call they died of is not known
+                suspects.append(number)
+        for number in suspects:
+            reason = (alone := client.submit(function, items[number], pure=False)).exception()
+            yield number, Failure(f"Dask gave it up: {reason}") if reason else alone.result()
 
 
 def _call(function: Callable[[Any], Any], item: Any, timeout: float | None) -> Any:  # noqa: ANN401

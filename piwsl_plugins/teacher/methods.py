@@ -64,10 +64,8 @@ class Method(Settings):
     @pydantic.model_validator(mode="after")
     def _takes_what_it_is_given(self) -> Self:
         if not self.takes_state and (self.charge, self.multiplicity) != (None, None):
-            raise ValueError(
-                f"charge and multiplicity: {self.method} is not told them; a calculator may take "
-                "them in its arguments, a model from each frame's info"
-            )
+            where = "a calculator may take them in its arguments, a model from each frame's info"
+            raise ValueError(f"charge and multiplicity: {self.method} is not told them; {where}")
         if self.arguments and self.kind == "model":
             raise ValueError(f"arguments: a model file takes none, and {self.method} is one")
         return self
@@ -83,15 +81,19 @@ class Method(Settings):
         if re.fullmatch(r"[^/\\]+/[^/\\]+", lower):
             return "pyscf"
         if "." not in lower or "/" in lower:
-            raise ValueError(
-                f"{unknown_name(self.method, (*XTB, SO3LR), 'method')}; expected {EXPECTED}"
-            )
+            what = unknown_name(self.method, (*XTB, SO3LR), "method")
+            raise ValueError(f"{what}; expected {EXPECTED}")
         return "ase"
 
     @property
     def takes_state(self) -> bool:
         """Whether it is told charge and multiplicity of each frame."""
         return self.kind in _PACKAGES
+
+    @property
+    def runs_on(self) -> str:
+        """The device, also where it is an argument of an ASE calculator."""
+        return str(self.arguments.get("device", self.device))
 
     def state(self, atoms: ase.Atoms) -> State:
         """Charge and multiplicity that it is told of a frame; raises as :func:`state_of`."""
@@ -159,10 +161,9 @@ class PyscfCalculator(Calculator):
         try:
             dft.libxc.parse_xc(method.replace("mp2", "hf"))
         except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"{method}/{basis}: unknown method {method!r} (and no such file); expected hf, "
-                "mp2 or a functional of libxc, as pbe/def2-svp"
-            ) from error
+            what = f"{method}/{basis}: unknown method {method!r} (and no such file)"
+            expected = "hf, mp2 or a functional of libxc, as pbe/def2-svp"
+            raise ValueError(f"{what}; expected {expected}") from error
 
     def calculate(  # type: ignore[override]
         self, atoms: ase.Atoms, properties: Sequence[str] = (), *_: object
@@ -228,10 +229,9 @@ class MethodCalculator(Calculator):
                 raise ValueError(f"{self.method.method} knows {known}; found {found}")
             if self.method.kind == "xtb" and atoms.pbc.any() and not atoms.pbc.all():
                 along = " ".join("T" if periodic else "F" for periodic in atoms.pbc)
-                raise ValueError(
-                    f"tblite would take pbc = '{along}' as periodic in all three directions; make "
-                    "it so, with enough vacuum in the cell, or leave pbc and cell out"
-                )
+                what = f"tblite would take pbc = '{along}' as periodic in all three directions"
+                remedy = "make it so, with enough vacuum in the cell, or leave pbc and cell out"
+                raise ValueError(f"{what}; {remedy}")
             self._made[key] = made
         return self._made[key]
 

@@ -30,9 +30,8 @@ from ase.md.langevin import Langevin
 from ase.optimize import BFGS
 from tqdm import tqdm
 
-from piwsl_plugins.data.options import option
 from piwsl_plugins.data.reading import read
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.settings import DataSettings, add_data_options, dashed
 from piwsl_plugins.data.splits import selectors
 from piwsl_plugins.fields import add_options as add_settings
 from piwsl_plugins.teacher.geometries import Plausibility, choose, normal_modes
@@ -57,13 +56,13 @@ NAMES = SampleSettings.model_fields
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     add_common_options(parser)
-    add_settings(parser, DataSettings, lambda name: [option(name)], ["length_unit"])
+    add_data_options(parser, ["length_unit"])
     group = parser.add_argument_group("what is sampled")
     for name, unit in LISTS.items():
         text = f"{NAMES[name].description} [{unit}]"
-        group.add_argument(option(name), type=float, nargs="+", default=[], metavar="X", help=text)
+        group.add_argument(*dashed(name), type=float, nargs="+", default=[], metavar="X", help=text)
     others = [name for name in NAMES if name not in LISTS]
-    add_settings(group, SampleSettings, lambda name: [option(name)], others)
+    add_settings(group, SampleSettings, dashed, others)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
                 raise ValueError(f"{frame.name} (counted from 0): {error}") from error
         frames, folder = [frame.atoms for frame in known], out.with_name(f"{out.name}.parts")
         say = functools.partial(print, file=sys.stderr)
-        found = sample(frames, method, settings, folder, processes=options.processes, say=say)
+        where = {"processes": options.processes, "dask": options.dask}
+        found = sample(frames, method, settings, folder, say=say, **where)
         for made in found:
             made.info["sampled_method"] = method.method
         write_frames(part, found)
@@ -101,15 +101,13 @@ def sample(
     *,
     processes: int | None,
     say: Callable[[str], object],
+    dask: str | None = None,
 ) -> list[ase.Atoms]:
     """Sample new geometries; what has been sampled is kept, so that a rerun resumes.
 
     The method moves the atoms, from the known frames; the folder has a file of each series;
     ``say`` is told what was refused, and why. The new geometries' info says how they were made;
-    they are in the order of :func:`choose`.
-
-    Raises:
-        ValueError: nothing is left, or a library is missing.
+    they are in the order of :func:`choose`. A ValueError says that none is left.
     """
     if settings.select is not None or settings.closest > 0:
         selectors()
@@ -117,7 +115,8 @@ def sample(
     series = _plan(settings, [_bare(frame) for frame in frames], folder, method.digest())
     missing = [one for one in series if not one.file.exists()]
     make = functools.partial(_make, settings, method, Plausibility(frames))
-    results = side_by_side(make, missing, processes=processes, device=method.device)
+    where: dict[str, Any] = {"processes": processes, "device": method.runs_on, "dask": dask}
+    results = side_by_side(make, missing, **where)
     bar = tqdm(total=sum(one.steps for one in missing), desc="sampling", disable=None)
     with bar, contextlib.closing(results):
         for number, result in results:
@@ -136,10 +135,9 @@ def sample(
             say(f"not taken: {one.file.stem}{why}")
     chosen = choose(frames, found, settings.select, settings.closest)
     if not chosen:
-        raise ValueError(
-            f"no geometry is left of {len(found)} sampled ones: the others are near-duplicates of "
-            "known ones, or were not taken; sample more, at higher temperatures or longer lengths"
-        )
+        why = "the others are near-duplicates of known ones, or were not taken"
+        remedy = "sample more, at higher temperatures or longer lengths"
+        raise ValueError(f"no geometry is left of {len(found)} sampled ones: {why}; {remedy}")
     say(f"sampled {len(found)} geometries, kept {len(chosen)}")
     return [found[number] for number in chosen]
 
@@ -163,14 +161,9 @@ def dynamics(
     moving.calc = calculator
     widths = np.sqrt(moving.get_masses() * units.kB * series.value)
     moving.set_momenta(rng.normal(size=(len(moving), 3)) * widths[:, None])
-    engine = Langevin(
-        moving,
-        settings.timestep * units.fs,
-        temperature_K=series.value,
-        friction=settings.friction / units.fs,
-        fixcm=False,  # ASE's other choice does not sample the canonical ensemble
-        rng=rng,
-    )
+    bath = {"temperature_K": series.value, "friction": settings.friction / units.fs}
+    # ASE's other choice of fixcm does not sample the canonical ensemble
+    engine = Langevin(moving, settings.timestep * units.fs, fixcm=False, rng=rng, **bath)
     for step in range(settings.interval, series.steps + 1, settings.interval):
         try:
             engine.run(settings.interval)

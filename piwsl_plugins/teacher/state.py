@@ -33,13 +33,11 @@ def state_of(
     """Charge and multiplicity of a frame, from its info, its arrays, or the user.
 
     Read are all keys above and the sums of ASE's initial charges and magnetic moments unless all
-    are zero. Where nothing is stated, the charge is 0 and the multiplicity the lowest.
+    are zero. Where nothing is stated, the charge is 0 and the multiplicity the lowest; statements
+    that contradict, are no whole numbers or cannot be are a ValueError.
 
     ``charge`` and ``multiplicity`` are what the user said of all frames, or None; ``electrons`` is
     their number in the neutral frame as the method counts them, or None for all.
-
-    Raises:
-        ValueError: statements contradict, are no whole numbers, or cannot be.
     """
     charges = _statements(atoms, "charge", charge, CHARGES, ARRAYS[0])
     spins = _statements(atoms, "multiplicity", multiplicity, MULTIPLICITIES, ARRAYS[1])
@@ -48,10 +46,8 @@ def state_of(
     spin = next(iter(spins.values()), 1 + count % 2)
     by, spin_by = (", ".join(found) or "nothing states it" for found in (charges, spins))
     if (count + spin) % 2 == 0:
-        raise ValueError(
-            f"{count} electrons at charge {total:+d} ({by}) cannot have multiplicity "
-            f"{spin} ({spin_by}); state the right charge or multiplicity"
-        )
+        what = f"{count} electrons at charge {total:+d} ({by}) cannot have multiplicity {spin}"
+        raise ValueError(f"{what} ({spin_by}); state the right charge or multiplicity")
     return State(total, spin, f"charge {total:+d} ({by}), multiplicity {spin} ({spin_by})")
 
 

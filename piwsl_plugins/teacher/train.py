@@ -5,9 +5,8 @@
              energies, or to their differences from the cheap method's
   sample     sample new geometries by it
   labels     label all geometries by it; leave out those whose predicted error is too large
-  plain      train the host on the energies alone, to compare with
   student    train the host on energies and the teacher's forces: an ordinary model
-  report     errors of plain, teacher and student on the test file
+  report     errors of teacher and student on the test file
 
 The trainings and the report print their commands. Each stage is done once: rerun to resume. Where
 an input has changed, the stages that depend on it are done anew, and what they had left is moved
@@ -67,14 +66,11 @@ def stages(settings: TrainSettings) -> Iterator[Stage]:
     how = block.model_dump(include={"valid_fraction", "seed"}) | settings.teacher.model_dump()
     work = partial(teach, settings, [train, valid], new, teacher)
     yield "labels", "Label all geometries by it", work, how, [train, valid, *new, teacher]
-    models = {"teacher": teacher}
-    for name, source in (("plain", data), ("student", root / "labels")):
-        if getattr(settings, name) is not False:
-            inputs = [source / TRAIN, source / VALID, data / ENERGIES]
-            config = train_settings.host_config(settings, root / name, *inputs)
-            work = partial(train_settings.train_host, settings, config)
-            yield name, f"Train {settings.host}: {name}", work, config, inputs
-            models[name] = train_settings.host_model(settings, root / name)
+    inputs, student = [root / "labels" / TRAIN, root / "labels" / VALID, data / ENERGIES], "student"
+    config = train_settings.host_config(settings, root / student, *inputs)
+    work = partial(train_settings.train_host, settings, config)
+    yield student, f"Train {settings.host}", work, config, inputs
+    models = {"teacher": teacher, student: train_settings.host_model(settings, root / student)}
     test = data / (TEST if block.test else VALID)
     work = partial(report, settings, models, test)
     yield "report", "Compare the models", work, None, [*models.values(), test]

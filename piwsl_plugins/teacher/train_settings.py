@@ -27,7 +27,7 @@ from piwsl_plugins.teacher.settings import SampleSettings, TeacherSettings
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-STAGES = ("data", "teacher", "sample", "labels", "plain", "student", "report")
+STAGES = ("data", "teacher", "sample", "labels", "student", "report")
 """The folder of each is named after it."""
 SHIPPED = "piwsl_dataset:"  # begins the name of a file that the package ships
 REPORT_EVERY = 30.0  # seconds between two lines about a training
@@ -68,7 +68,9 @@ class TrainSettings(Settings):
     host: Literal["mace", "nequip"] = setting(..., "what is trained")
     output: str = setting("results/piwsl_train", "folder of the stages")
     environment: str | None = setting(None, "of the host; left out, this command's own")
-    device: Literal["cpu", "cuda"] = setting("cpu", "of the trainings")
+    device: Literal["cpu", "cuda"] = setting(
+        "cpu", "of the trainings; the variable CUDA_VISIBLE_DEVICES chooses a GPU"
+    )
     threads: int = setting(2, "of a training on a CPU", ge=1)
     processes: int | None = setting(None, "that label and sample; left out, all cores", ge=1)
     seed: int = setting(1, "of the trainings", ge=0)
@@ -76,17 +78,13 @@ class TrainSettings(Settings):
     cheap_method: Method | None = setting(None, "what the teacher corrects; left out, nothing")
     teacher: TeacherSettings = setting(TeacherSettings(), "the linear model")
     sample: SampleSettings = setting(SampleSettings(), "new geometries")
-    training: dict[str, Any] = setting({}, "the host's own flags or config, for all trainings")
-    plain: dict[str, Any] | Literal[False] = setting({}, "what differs for energies alone")
-    student: dict[str, Any] = setting({}, "what differs for the student")
+    training: dict[str, Any] = setting({}, "the host's own flags or config")
 
     @pydantic.model_validator(mode="after")
     def _says_nothing_twice(self) -> Self:
-        for name in ("training", "plain", "student"):
-            block = getattr(self, name) or {}
-            told = {*block, *(f"data.{key}" for key in block.get("data", {}))}
-            for key in sorted(told.intersection(SAID[self.host].split())):
-                raise ValueError(f"{name}.{key}: piwsl train says this itself; leave it out")
+        told = {*self.training, *(f"data.{key}" for key in self.training.get("data", {}))}
+        for key in sorted(told.intersection(SAID[self.host].split())):
+            raise ValueError(f"training.{key}: piwsl train says this itself; leave it out")
         if self.environment and not (Path(self.environment) / "bin").is_dir():
             raise ValueError(f"environment: {self.environment} is no virtual environment")
         return self
@@ -139,34 +137,32 @@ def file_of(name: str) -> Path:
 def host_config(
     settings: TrainSettings, folder: Path, train: Path, valid: Path, energies: Path
 ) -> dict[str, Any]:
-    """The configuration of ``mace_run_train`` or ``nequip-train``, for the folder's training.
+    """The configuration of ``mace_run_train`` or ``nequip-train``.
 
     ``energies`` is a JSON file of the free atoms' energies, eV, by atomic number.
     """
     known = json.loads(energies.read_text(encoding="utf-8"))
     atoms = {int(number): energy for number, energy in known.items()}
-    with_forces = folder.name != "plain" or settings.data.train_on_forces
-    user = merged(settings.training, getattr(settings, folder.name))
     if settings.host == "mace":
-        return user | {
+        return settings.training | {
             "name": folder.name,
             "work_dir": str(folder / folder.name),
             "train_file": str(train),
             "valid_file": str(valid),
             "E0s": str(atoms),
             "energy_key": NAMES["energy"],
-            "forces_key": NAMES["forces"] if with_forces else "no_forces",
+            "forces_key": NAMES["forces"],
             "seed": settings.seed,
             "device": settings.device,
             "restart_latest": True,  # resumes after a kill
         }
     symbols = {chemical_symbols[number]: energy for number, energy in atoms.items()}
-    labels = {label: NAMES[label] for label in ("energy", "forces")[: 1 + with_forces]}
+    labels = {label: NAMES[label] for label in ("energy", "forces")}
     statistics = {
         "_target_": "piwsl_plugins.hosts.nequip.EnergyStatisticsManager",
         "type_names": "${type_names}",
         "atomic_energies": "${atomic_energies}",
-        "forces": with_forces,
+        "forces": True,
         "dataloader_kwargs": {"batch_size": 20},
     }
     data = {
@@ -185,7 +181,7 @@ def host_config(
         "data": data,
         "training_module": {"model": {"seed": settings.seed}},
     }
-    return merged(user, own)
+    return merged(settings.training, own)
 
 
 def host_model(settings: TrainSettings, folder: Path) -> Path:

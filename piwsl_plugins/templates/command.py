@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from piwsl_plugins import datasets, fields
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.settings import DataSettings, add_data_options, data_settings
 
 SHIPPED = "formaldehyde_ccsdt_cbs/"
 KEYS = {"energy": "REF_energy", "forces": "REF_forces"}
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write it")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     parser.add_argument("--train", type=Path, metavar="FILE", help="your file of energies")
-    fields.add_options(parser, DataSettings, lambda name: [f"--{name}-key", f"--{name}_key"], KEYS)
+    add_data_options(parser, KEYS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,8 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if options.train is not None:
         if file.suffix != ".yaml":
             raise ValueError(f"--train: {options.name} is no configuration of a training")
-        settings = DataSettings(**{label: getattr(options, label) for label in KEYS})
-        text = filled_in(text, options.train.resolve(), settings)
+        text = filled_in(text, options.train.resolve(), data_settings(options, KEYS))
     options.output.write_text(text, encoding="utf-8")
     print(f"wrote {options.output}")
     return 0

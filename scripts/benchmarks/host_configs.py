@@ -180,6 +180,7 @@ def plain_nequip(config: Mapping[str, Any]) -> dict[str, Any]:
         module["loss"]["coeffs"] = kept
     data["_target_"] = "nequip.data.datamodule.ASEDataModule"
     data.pop("piwsl", None)
+    data.pop("teacher", None)
     fields = {"energy": "total_energy", "forces": "forces", "stress": "stress"}
     labels = data.pop("labels", {})
     data["key_mapping"] = {key: fields[label] for label, key in labels.items() if label in fields}

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from piwsl_plugins.evaluation.training_logs import find_log, read_log
+import pandas as pd
 
 PROGRAMS = {"mace": "mace_run_train", "nequip": "nequip-train"}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Runs side by side have equal means, and small models gain little by more threads."""
-VALIDATION = "energy RMSE (eV)"
 REPORT_EVERY = 30.0
 """Seconds between two lines of progress."""
 MACE_EPOCH = re.compile(
@@ -116,10 +114,13 @@ class Run:
 
     def validation(self) -> list[float]:
         """Validation errors of energies so far, one an epoch, eV."""
-        log = find_log(self.model)
+        logs = [*self.folder.rglob("*_train.txt"), *self.folder.rglob("metrics.csv")]
         try:
-            return [] if log is None else list(read_log(log).validation[VALIDATION].dropna())
-        except (KeyError, ValueError):  # the host is writing it
+            if logs[0].suffix == ".csv":
+                return list(pd.read_csv(logs[0])["val0_epoch/total_energy_rmse"].dropna())
+            rows = pd.read_json(logs[0], lines=True).dropna(subset="epoch")
+            return list(rows["rmse_e"].dropna())
+        except (IndexError, KeyError, ValueError):  # the host is writing it, or has not begun to
             return []
 
     def times(self, device: str) -> list[float]:

@@ -94,12 +94,10 @@ def one_draw(
     """Errors of a teacher fitted to n energies, meV and meV/angstrom."""
     low = options.low is not None
     drawn = np.random.default_rng(seed).permutation(len(train))[:n]
-    energies_alone = [
-        dataclasses.replace(
-            train[i], labels={k: v for k, v in train[i].labels.items() if k != "forces"}
-        )
-        for i in drawn
-    ]
+    energies_alone = []
+    for frame in (train[i] for i in drawn):
+        labels = {key: value for key, value in frame.labels.items() if key != "forces"}
+        energies_alone.append(dataclasses.replace(frame, labels=labels))
     start = time.perf_counter()
     teacher = fit_teacher(energies_alone, TeacherSettings(), low=low)
     seconds = time.perf_counter() - start

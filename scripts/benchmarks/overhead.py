@@ -3,11 +3,11 @@
     .venv/mace/bin/python scripts/benchmarks/overhead.py mace
     .venv/nequip/bin/python scripts/benchmarks/overhead.py nequip
 
-The plain step on energies and forces counts 1. All steps are the host's own, of a small model, in
-one process, on one batch of molecules, in turn: a round times a few steps of each, so that a drift
-of the machine's speed cancels in the round's ratios; the table has their median and range over the
-rounds. Memory is the peak of what a step's tensors take, weights and optimiser left out. Labels are
-made up: they change nothing here.
+The plain step on energies and forces counts 1. All steps are the host's own, of a small model or
+one as people train, in one process, on one batch, in turn: a round times a few steps of each, so
+that a drift of the machine's speed cancels in the round's ratios; the table has their median and
+range over the rounds. Memory is the peak of what a step's tensors take, weights and optimiser left
+out. Labels are made up: they change nothing here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from __future__ import annotations
 import argparse
 import gc
 import inspect
+import json
 import logging
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase.build
 import numpy as np
@@ -35,35 +37,66 @@ TERMS: dict[str, tuple[str, ...]] = {
     "curvature": ("curvature",),
 }
 PLAIN = "plain, energies and forces"
-R_MAX = 4.0
 Step = Callable[[int], None]
 """Makes so many optimiser steps."""
 
 
-def molecules(number: int) -> list[ase.Atoms]:
-    """Rattled trimethylamine and a hydrogen molecule, 15 atoms, with made-up labels."""
+class Model(NamedTuple):
+    """What differs between the model sizes: the cutoff, angstrom, and each host's own options."""
+
+    r_max: float
+    mace: dict[str, Any]
+    nequip: dict[str, Any]
+
+
+SIZES = {
+    "small": Model(
+        4.0, {"hidden_irreps": "32x0e", "max_ell": 2, "correlation": 2},
+        {"num_layers": 2, "l_max": 1, "num_features": 16, "radial_mlp_width": 32},
+    ),
+    "large": Model(
+        5.0, {"hidden_irreps": "128x0e + 128x1o", "max_ell": 3, "correlation": 3},
+        {"num_layers": 4, "l_max": 2, "num_features": 64, "radial_mlp_width": 128},
+    ),
+}  # fmt: skip
+
+
+class Setup(NamedTuple):
+    """How the steps are made; the device is cpu or cuda, the compile mode eager or compile."""
+
+    model: Model
+    device: str
+    dtype: str
+    compile_mode: str
+
+
+def structures(kind: str, size: str, number: int) -> list[ase.Atoms]:
+    """Rattled molecules of 15 or 50 atoms, or cells of 100, with made-up labels."""
     frames = []
     for seed in range(number):
-        atoms = ase.build.molecule("C3H9N")
-        atoms += ase.build.molecule("H2")
-        atoms.positions[-2:] += (3.0, 0.0, 0.0)
+        if kind == "cells":
+            atoms = ase.build.bulk("BN", "zincblende", a=3.62) * (5, 5, 2)
+        else:
+            atoms = ase.build.molecule("C3H9N")
+            atoms += ase.build.molecule("H2")
+            atoms.positions[-2:] += (3.0, 0.0, 0.0)
+        for place in range(1, 6) if kind == "molecules" and size == "large" else ():
+            more = ase.build.molecule("C2H6" if place < 5 else "HCN")
+            more.positions += (4.0 * (place % 3), 4.0 * (place // 3), 4.0)
+            atoms += more
         atoms.rattle(0.05, seed=seed)
-        atoms.info["REF_energy"] = 0.1 * seed
-        atoms.arrays["REF_forces"] = np.zeros((len(atoms), 3))
+        atoms.info["REF_energy"], atoms.arrays["REF_forces"] = 0.1 * seed, 0.0 * atoms.positions
         frames.append(atoms)
     return frames
 
 
 def mace_step(
-    frames: Sequence[ase.Atoms], terms: tuple[str, ...], forces: bool, device: str
+    frames: Sequence[ase.Atoms], terms: tuple[str, ...], forces: bool, setup: Setup
 ) -> Step:
     """MACE's own optimiser steps on one batch.
 
-    Args:
-        frames: structures of the batch, with ``REF_energy`` (eV) and ``REF_forces`` (eV/angstrom).
-        terms: terms of the PIWSL loss; none for MACE's own.
-        forces: whether the batch has force labels.
-        device: cpu or cuda.
+    The frames have ``REF_energy`` (eV) and ``REF_forces`` (eV/angstrom), which the batch has where
+    ``forces`` says so; without ``terms`` of the PIWSL loss it is MACE's own.
     """
     import mace.tools  # before e3nn, whose constants load by a setting of MACE's
     from e3nn import o3
@@ -75,6 +108,9 @@ def mace_step(
     from piwsl_plugins.hosts.mace import run, training
     from piwsl_plugins.hosts.mace.flags import LOSSES
 
+    r_max, device, own_options = setup.model.r_max, setup.device, dict(setup.model.mace)
+    irreps = o3.Irreps(own_options.pop("hidden_irreps"))
+    torch.set_default_dtype(getattr(torch, setup.dtype))
     words = ["--name", "overhead", "--energy_weight", "1000", "--scaling", "std_scaling"]
     words += ["--loss", {own: name for name, own in LOSSES.items() if own}[terms]] if terms else []
     args, _ = mace.tools.check_args(mace.tools.build_default_arg_parser().parse_args(words))
@@ -86,17 +122,17 @@ def mace_step(
         known |= {"forces": atoms.arrays["REF_forces"] if forces else None}
         weights = {name: float(value is not None) for name, value in known.items()}
         config = data.Configuration(atoms.numbers, atoms.positions, known, weights)
-        items.append(data.AtomicData.from_config(config, z_table=table, cutoff=R_MAX))
+        items.append(data.AtomicData.from_config(config, z_table=table, cutoff=r_max))
     batch = next(iter(DataLoader(items, len(items), shuffle=False)))
     torch.manual_seed(0)
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     model = modules.ScaleShiftMACE(
-        r_max=R_MAX, num_bessel=8, num_polynomial_cutoff=5, max_ell=2, interaction_cls=block,
+        r_max=r_max, num_bessel=8, num_polynomial_cutoff=5, interaction_cls=block,
         interaction_cls_first=block, num_interactions=2, num_elements=len(table),
-        hidden_irreps=o3.Irreps("32x0e"), MLP_irreps=o3.Irreps("16x0e"),
-        gate=torch.nn.functional.silu, atomic_energies=np.zeros(len(table)),
-        avg_num_neighbors=10.0, atomic_numbers=list(table.zs), correlation=2,
-        atomic_inter_scale=1.0, atomic_inter_shift=0.0,
+        hidden_irreps=irreps, MLP_irreps=o3.Irreps("16x0e"), gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(len(table)), avg_num_neighbors=10.0,
+        atomic_numbers=list(table.zs), atomic_inter_scale=1.0, atomic_inter_shift=0.0,
+        **own_options,
     ).to(device)  # fmt: skip
 
     loss: Any = get_loss_fn(args, dipole_only=False, compute_dipole=False)
@@ -117,7 +153,7 @@ def mace_step(
 
 
 def nequip_step(
-    frames: Sequence[ase.Atoms], terms: tuple[str, ...], forces: bool, device: str
+    frames: Sequence[ase.Atoms], terms: tuple[str, ...], forces: bool, setup: Setup
 ) -> Step:
     """Optimiser steps of Lightning's trainer with a NequIP model; arguments as of `mace_step`."""
     import lightning
@@ -129,16 +165,17 @@ def nequip_step(
     from piwsl_plugins.hosts.nequip import PiwslEMALightningModule
 
     set_global_state()
+    r_max, device = setup.model.r_max, setup.device
     names = sorted({symbol for atoms in frames for symbol in atoms.get_chemical_symbols()})
     coeffs = {"total_energy": 1.0, **({"forces": 1.0} if forces else {})}
     own = "EnergyForceLoss" if forces else "EnergyOnlyLoss"
     loss = {"_target_": f"nequip.train.{own}", **({"coeffs": coeffs} if forces else {})}
     model = {
-        "_target_": "nequip.model.NequIPGNNModel", "seed": 1, "model_dtype": "float32",
-        "type_names": names, "r_max": R_MAX, "parity": False, "radial_mlp_depth": 1,
-        "num_bessels": 8, "avg_num_neighbors": 10.0, "per_type_energy_scales": 1.0,
-        "do_derivatives": forces or bool(terms), "num_layers": 2, "l_max": 1, "num_features": 16,
-        "radial_mlp_width": 32,
+        "_target_": "nequip.model.NequIPGNNModel", "seed": 1, "model_dtype": setup.dtype,
+        "compile_mode": setup.compile_mode, "type_names": names, "r_max": r_max, "parity": False,
+        "radial_mlp_depth": 1, "num_bessels": 8, "avg_num_neighbors": 10.0,
+        "per_type_energy_scales": 1.0, "do_derivatives": forces or bool(terms),
+        **setup.model.nequip,
     }  # fmt: skip
     config: dict[str, Any] = {
         "model": model,
@@ -152,8 +189,8 @@ def nequip_step(
         config["loss"] = {"_target_": target, "terms": list(terms), "coeffs": coeffs}
         config["piwsl"] = {}
     module = (PiwslEMALightningModule if terms else EMALightningModule)(**config)
-    reach = R_MAX + (module.piwsl_settings.skin if terms else 0.0)
-    listed, lists = [], NeighborListTransform(r_max=R_MAX)
+    reach = r_max + (module.piwsl_settings.skin if terms else 0.0)
+    listed, lists = [], NeighborListTransform(r_max=r_max)
     for atoms in frames:
         one = from_ase(atoms)
         one[AtomicDataDict.TOTAL_ENERGY_KEY] = torch.tensor([[atoms.info["REF_energy"]]])
@@ -216,8 +253,7 @@ def measure(steps: dict[str, Step], rounds: int, number: int, device: str) -> pd
     table = pd.DataFrame({"ms": 1e3 * times.median(), "time": ratios.median()})
     table["lowest"], table["highest"] = ratios.min(), ratios.max()
     table["MB"] = pd.Series(memory)
-    table["memory"] = table["MB"] / memory[PLAIN]
-    return table
+    return table.assign(memory=table["MB"] / memory[PLAIN])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -225,25 +261,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
     add("host", choices=("mace", "nequip"))
-    add("--batch-size", type=int, default=10, help="molecules of 15 atoms (%(default)s)")
+    add("--size", choices=SIZES, default="small")
+    add("--structures", choices=("molecules", "cells"), default="molecules")
+    add("--batch-size", type=int, help="10 molecules of a small model, 16 of a large one, 8 cells")
+    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--compile", action="store_const", const="compile", default="eager", help="NequIP alone")
+    add("--forces-only", action="store_true", help="no rows of energies alone")
+    add("--json", type=Path, help="write the table there too")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--rounds", type=int, default=5)
     add("--steps", type=int, default=10, help="steps of each kind in a round (%(default)s)")
     options = parser.parse_args(arguments)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    make = {"mace": mace_step, "nequip": nequip_step}[options.host]
-    frames, device = molecules(options.batch_size), options.device
+    make = mace_step if options.host == "mace" else nequip_step
+    usual, kind = 10 if options.size == "small" else 16, options.structures
+    number = options.batch_size or (8 if kind == "cells" else usual)
+    frames, device = structures(kind, options.size, number), options.device
+    setup = Setup(SIZES[options.size], device, options.dtype, options.compile)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the hosts' own
-        steps = {PLAIN: make(frames, (), True, device)}
+        steps = {PLAIN: make(frames, (), True, setup)}
         for name, terms in TERMS.items():
-            steps[f"{name}, with forces"] = make(frames, terms, True, device)
-        for name, terms in {"plain": (), **TERMS}.items():
-            steps[f"{name}, energies"] = make(frames, terms, False, device)
+            steps[f"{name}, with forces"] = make(frames, terms, True, setup)
+        for name, terms in {} if options.forces_only else {"plain": (), **TERMS}.items():
+            steps[f"{name}, energies"] = make(frames, terms, False, setup)
         table = measure(steps, options.rounds, options.steps, device)
-    print(f"{options.host}, {len(frames)} molecules, float32, {device}; ratios to the first row")
+    what = f"{len(frames)} {kind} of {len(frames[0])} atoms, {options.size} model"
+    how = f"{options.dtype}, {device}{', compiled' * (options.compile == 'compile')}"
+    print(f"{options.host}, {what}, {how}; ratios to the first row")
     print(table.to_string(float_format="{:.2f}".format))
+    if options.json:
+        options.json.write_text(json.dumps(table.to_dict("index"), indent=1), encoding="utf-8")
     return 0
 
 

@@ -35,10 +35,8 @@ from piwsl_plugins.teacher.geometries import Plausibility
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_DRIFT = 0.1
-"""Energy that runs farther than this from the first counts as exploded, eV per atom."""
-FRICTION = 0.01
-"""Of the heat bath, 1/fs."""
+MOST_DRIFT = 0.1  # energy that runs farther than this from the first has exploded, eV per atom
+FRICTION = 0.01  # of the heat bath, 1/fs
 ENSEMBLES = ("nve", "nvt")
 TASK = ["model", "digest", "data", "ensemble", "temperature", "seed", "steps", "timestep"]
 """What tells one trajectory from another: K, fs; digests are those of the model's file and data."""
@@ -59,15 +57,9 @@ def done_before(path: Path) -> list[dict[str, Any]]:
 
 
 def run(task: dict[str, Any], frames: Sequence[Atoms], calculator: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Follow one trajectory.
+    """Follow one trajectory of a model, from one of the frames of the reference data.
 
-    Args:
-        task: what to do, by the names of `TASK`.
-        frames: the reference data, one of which is where it starts.
-        calculator: the model.
-
-    Returns:
-        The task and its end: ``time`` (ps), ``reason`` or None, ``drift`` (eV/atom/ps) or None.
+    Returns the task and its end: ``time`` (ps), ``reason`` or None, ``drift`` (eV/atom/ps) or None.
     """
     start = frames[int(np.random.default_rng(task["seed"]).integers(len(frames)))]
     how: dict[str, Any] = {name: task[name] for name in TASK[4:]}
@@ -97,12 +89,9 @@ def survival(own: pd.DataFrame) -> tuple[list[float], list[float]]:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel for each ensemble and temperature; lines stand at their true heights.
+    """A panel for each ensemble and temperature, of records with the model's ``name``.
 
-    Lines on each other are told apart by their widths, dashes and markers.
-
-    Args:
-        table: records, with the model's ``name``.
+    Lines stand at their true heights, told apart by their widths, dashes and markers.
     """
     from matplotlib.figure import Figure
 
@@ -131,11 +120,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is missing, and draw all that is there, of the file that each name stood for last.
-
-    Args:
-        arguments: words of the command line; None for the real ones.
-    """
+    """Run what is missing, and draw all there is of the file that each name stood for last."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
     add("models", nargs="+", metavar="NAME=FILE", help="exported models; NAME#1, NAME#2 are one")

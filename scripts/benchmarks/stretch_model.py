@@ -18,6 +18,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from piwsl_plugins.evaluation.dynamics import random_directions
 from piwsl_plugins.losses import Pairs, stretch_product
 from piwsl_plugins.losses.curvature import STRETCH_ELEMENTS
 
@@ -36,11 +37,7 @@ def molecules() -> list[str]:
 
 
 def curvatures(name: str, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Curvature d'Hd of GFN2-xTB and of the stretches for random unit vectors d, eV/angstrom^2.
-
-    Returns:
-        Shape [2, directions].
-    """
+    """Curvature d'Hd of GFN2-xTB and of the stretches, shape [2, DIRECTIONS], eV/angstrom^2."""
     from tblite.ase import TBLite
 
     atoms = ase.build.molecule(name)
@@ -54,9 +51,7 @@ def curvatures(name: str, generator: np.random.Generator) -> NDArray[np.float64]
         radii=torch.tensor(covalent_radii[atoms.numbers]),
     )
     found: list[tuple[float, float]] = []
-    for _ in range(DIRECTIONS):
-        direction = generator.normal(size=start.shape)
-        direction /= np.linalg.norm(direction)
+    for direction in random_directions(len(atoms), DIRECTIONS, generator):
         forces = []
         for sign in (1, -1):
             atoms.positions = start + sign * STEP * direction

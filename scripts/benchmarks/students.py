@@ -73,7 +73,6 @@ def student_config(
         "seed": seed,
         "data": {**files, "energy": ENERGY, "atomic_energies": setup.free_atoms},
         "cheap_method": {"method": cheap},
-        "plain": False,
         "training": training,
     }
     return made | (method.student or {})

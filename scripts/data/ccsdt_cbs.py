@@ -64,13 +64,8 @@ def rounded(rows: Iterable[Iterable[float]]) -> tuple[tuple[float, float, float]
     return tuple((round(x, 8), round(y, 8), round(z, 8)) for x, y, z in rows)
 
 
-def extrapolate_cbs(
-    hartree_fock: tuple[float, float],
-    correlation: tuple[float, float],
-    *,
-    cardinals: tuple[int, int] = (2, 3),
-) -> float:
-    """Extrapolate energies in two bases to the complete-basis-set limit.
+def extrapolate_cbs(hartree_fock: tuple[float, float], correlation: tuple[float, float]) -> float:
+    """Extrapolate energies in a double- and a triple-zeta basis to the complete-basis-set limit.
 
     Hartree-Fock: ``E_X = E_CBS + A exp(-4.42 sqrt(X))``; correlation: ``E_X = E_CBS + B X^-2.46``
     (Neese and Valeev, J. Chem. Theory Comput. 7, 33 (2011), cc-pVDZ/cc-pVTZ exponents).
@@ -78,19 +73,12 @@ def extrapolate_cbs(
     Args:
         hartree_fock: total Hartree-Fock energies in the smaller and larger basis, any one unit.
         correlation: correlation energies in the same bases and unit.
-        cardinals: cardinal numbers X of the two bases, rising.
 
     Returns:
         The total energy at the limit, in the unit of the arguments.
-
-    Raises:
-        ValueError: if the cardinal numbers do not rise from at least 2.
     """
-    small, large = cardinals
-    if not 2 <= small < large:
-        raise ValueError(f"cardinals: expected 2 <= small < large, got {cardinals}")
-    decay = math.exp(-4.42 * (math.sqrt(large) - math.sqrt(small)))
-    ratio = math.pow(small / large, 2.46)
+    decay = math.exp(-4.42 * (math.sqrt(3) - math.sqrt(2)))
+    ratio = math.pow(2 / 3, 2.46)
     limit = hartree_fock[1] + (hartree_fock[1] - hartree_fock[0]) * decay / (1.0 - decay)
     return limit + correlation[1] + (correlation[1] - correlation[0]) * ratio / (1.0 - ratio)
 

@@ -21,7 +21,7 @@ from piwsl_plugins import datasets
 
 FRAMES, TEST = 20, 4
 ENERGY_KEY = "hf_qz.energy + mp2_qz.corr_energy"
-E0S = "ani1ccx-ccsdt-cbs"
+E0S = "{1: -13.6057, 6: -1028.0659, 7: -1483.4557, 8: -2040.2049}"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from ase.build import molecule
 from molecules import as_frames
 
-from piwsl_plugins.data.atomic_energies import TABLES, atomic_energies, parse_energies
+from piwsl_plugins.data.atomic_energies import atomic_energies, parse_energies
 from piwsl_plugins.data.frames import DataError, Frame
 from piwsl_plugins.data.settings import DataSettings
 from piwsl_plugins.data.targets import check_differences, differences, split_isolated
@@ -98,13 +98,6 @@ def test_energies_are_written_by_symbol_or_number(text: str) -> None:
 def test_a_choice_that_makes_no_sense_is_refused(choice: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         atomic_energies(choice, molecules("H2O"))
-
-
-def test_a_known_table_is_of_whole_energies() -> None:
-    name = "ani1ccx-ccsdt-cbs"
-    assert atomic_energies(name, molecules("H2O")) == {z: TABLES[name][z] for z in (1, 8)}
-    with pytest.raises(DataError, match="holds whole energies"):
-        atomic_energies(name, molecules("H2O"), of_differences=True)
 
 
 def test_differences_lack_what_has_no_counterpart() -> None:

@@ -22,9 +22,8 @@ from molecules import calculated, labelled, springs, write
 from piwsl_plugins.cli import main
 from piwsl_plugins.data import convert as convert_module
 from piwsl_plugins.data.frames import Frame
-from piwsl_plugins.data.options import USUAL_KEYS
 from piwsl_plugins.data.reading import read
-from piwsl_plugins.data.settings import DataSettings
+from piwsl_plugins.data.settings import USUAL_KEYS, DataSettings
 from piwsl_plugins.data.writers import NAMES, writer
 
 FORMATS = ("xyz", "db", "aselmdb")
@@ -120,7 +119,6 @@ def test_the_manifest_tells_source_units_counts_and_hashes(tmp_path: Path) -> No
         (["--elements", "H", "O"], 8),
         (["--formula", "H2O", "CO", "H2CO", "--max-atoms", "3"], 8),
         (["--with", "low_energy", "--low-energy-key", "mp2_qz.corr_energy"], 18),
-        (["--every", "3"], 7),
         (["--first", "5"], 5),
         (["--random", "6"], 6),
     ],
@@ -137,7 +135,6 @@ def test_a_selection_takes_what_it_says(tmp_path: Path, words: list[str], frames
     [
         (["--elements", "Qq"], "invalid choice: 'Qq'"),
         (["--formula", "h2o"], "invalid Formula value: 'h2o'"),
-        (["--every", "0"], "--every: got 0"),
         (["--random", "900"], "20 of its frames are selected, expected 900"),
         (["--elements", "Xe"], "0 of its frames are selected"),
         (["--split", "a=1.5"], "asks for 30 frames, but there are 20"),
@@ -183,7 +180,7 @@ def test_a_large_file_is_streamed_and_gives_the_same(
 
 
 def inspect(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
-    status = main(["inspect", *map(str, words), "--json", "-"])
+    status = main(["inspect", *map(str, words), "--json"])
     return status, json.loads(capsys.readouterr().out)
 
 

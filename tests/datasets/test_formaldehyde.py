@@ -203,19 +203,6 @@ def test_the_extrapolation_recovers_the_limit_of_its_own_series(
     assert limit == pytest.approx(-114.35, abs=1e-12)
 
 
-def test_energies_that_no_longer_change_are_the_limit(script: dict[str, ModuleType]) -> None:
-    limit = script["ccsdt_cbs"].extrapolate_cbs((-1.5, -1.5), (-0.25, -0.25), cardinals=(3, 4))
-    assert limit == -1.75
-
-
-@pytest.mark.parametrize("cardinals", [(3, 2), (2, 2), (1, 2)])
-def test_cardinal_numbers_must_rise(
-    script: dict[str, ModuleType], cardinals: tuple[int, int]
-) -> None:
-    with pytest.raises(ValueError, match="cardinals"):
-        script["ccsdt_cbs"].extrapolate_cbs((-1.0, -1.1), (0.0, 0.0), cardinals=cardinals)
-
-
 def spring_energy_and_forces(positions: np.ndarray) -> tuple[float, np.ndarray]:
     """Springs of 30 eV/angstrom^2 and 1.2 angstrom between all pairs: eV, eV/angstrom."""
     energy, forces = 0.0, np.zeros_like(positions)

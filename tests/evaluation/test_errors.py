@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.units import GPa
-from scipy.spatial.transform import Rotation
 from stand_in import Harmonic, labelled, rattled
 
 from piwsl_plugins.data.frames import Frame
-from piwsl_plugins.evaluation.errors import accuracy, compare, secant_curvatures, slope
+from piwsl_plugins.evaluation.errors import accuracy, compare, slope
 
 
 def frames(*removed: str, **changes: Any) -> list[Frame]:
@@ -124,50 +123,3 @@ def test_one_frame_has_no_interval_and_zero_forces_have_no_slope() -> None:
     found = slope(*scaled(0.9, frames=1))
     assert (found["slope"], found["interval"]) == (pytest.approx(0.9), None)
     assert slope(np.ones(3), np.zeros(3), np.zeros(3)) is None
-
-
-def secants(structures: list[Atoms], calculator: Any, factor: float = 1.0) -> tuple[Any, ...]:
-    """Secant curvatures where predicted forces are a multiple of the calculator's."""
-    made = labelled(structures, calculator)
-    table = compare(made, calculator)
-    return secant_curvatures(made, table.assign(predicted=factor * table["predicted"]))
-
-
-def test_turning_and_moving_a_molecule_changes_no_secant_curvature() -> None:
-    frames = rattled(*["CH4"] * 3)
-    _, before, pairs = secants(frames, EMT())
-    for number, frame in enumerate(frames):
-        turn = Rotation.random(rng=number).as_matrix()
-        frame.positions = frame.positions @ turn.T + 3.0 * number
-    _, after, _ = secants(frames, EMT())
-    assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
-    np.testing.assert_allclose(after, before, rtol=1e-6)
-
-
-def test_the_secant_curvature_of_a_crystal_of_springs_is_their_stiffness() -> None:
-    crystal = bulk("Cu", cubic=True)
-    frames = [crystal.copy() for _ in range(3)]
-    for number, frame in enumerate(frames):
-        frame.rattle(0.05, seed=number)
-        frame.positions -= (frame.positions - crystal.positions).mean(axis=0)
-    made = labelled(frames, Harmonic(5.0, crystal.positions))
-    table = compare(made, Harmonic(5.0, crystal.positions))
-    made[1].atoms.positions[2] += crystal.cell[0]  # the same atom, in the next cell
-    _, reference, _ = secant_curvatures(made, table)
-    np.testing.assert_allclose(reference, 5.0, rtol=1e-9)
-
-
-def test_the_slope_of_secants_of_half_the_size_is_a_half() -> None:
-    found = slope(*secants(rattled(*["CH4"] * 5), EMT(), 0.5))
-    assert found["slope"] == pytest.approx(0.5)
-    assert found["interval"] == pytest.approx([0.5, 0.5])
-    assert found["n_frames"] == 5
-
-
-def test_only_frames_of_the_same_atoms_in_different_places_are_paired() -> None:
-    frames = [*rattled("CH4", "CH4"), molecule("CO"), molecule("H2O"), molecule("CO")]
-    *_, pairs = secants(frames, Harmonic())
-    assert pairs.tolist() == [[0, 1]]
-    *curvatures, pairs = secants(frames[1:], Harmonic())
-    assert len(pairs) == 0
-    assert slope(*curvatures, pairs) is None

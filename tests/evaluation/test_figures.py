@@ -40,29 +40,9 @@ def test_any_number_of_models_is_drawn_on_one_scale(models: int) -> None:
 
 def test_a_model_keeps_its_colour_where_another_has_nothing_to_show() -> None:
     names, shown = ["m0", "m1", "m2"], {"m2": clouds(3, 20)["m2"]}
-    (outline,) = figures.histograms({"error": shown}, names).axes[0].patches
     (dots,) = figures.parity(shown, "force", names, {}).axes[0].collections
     colour = to_rgb(figures.looks(names)["m2"]["color"])
-    assert to_rgb(outline.get_edgecolor()[:3]) == pytest.approx(colour)
     assert to_rgb(dots.get_facecolor()[0][:3]) == pytest.approx(colour)
-
-
-def test_strays_stand_in_the_last_bar() -> None:
-    one = clouds(1, 1000)
-    one["m0"][1, 0] += 1e6
-    figure = figures.histograms({"error (meV)": one}, ["m0"])
-    assert np.abs(figure.axes[0].patches[0].get_xy()[:, 0]).max() < 100
-    check(figure)
-
-
-@pytest.mark.parametrize(("lowest", "scale"), [(0.5, "log"), (0.0, "linear")])
-def test_curves_of_positive_values_alone_have_a_logarithmic_scale(
-    lowest: float, scale: str
-) -> None:
-    lines = {"loss": (np.arange(3), np.array([2.0, 1.0, lowest]))}
-    figure = figures.curves({"training loss": lines}, "epoch", log=True)
-    assert figure.axes[0].get_yscale() == scale
-    check(figure)
 
 
 def test_models_without_a_slope_leave_their_line_empty() -> None:

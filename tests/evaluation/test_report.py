@@ -30,8 +30,8 @@ def test_three_digits_intervals_and_errors_are_shown(value: Any, text: str) -> N
 
 def model(rmse: float = 2.0, **changes: Any) -> dict[str, Any]:
     errors = {"energy_mev": {"rmse": rmse, "mae": 1.0, "max": 3.0, "n": 4}}
-    absent = dict.fromkeys(("force_slope", "secant_curvature", "force_mev_per_angstrom"))
-    parts = dict.fromkeys(("curvature", "loops", "finite_differences", "nve"))
+    absent = dict.fromkeys(("force_slope", "force_mev_per_angstrom"))
+    parts = dict.fromkeys(("curvature", "work", "nve"))
     return {"test_sets": {"cold": {**errors, **absent}}, **parts, **changes}
 
 

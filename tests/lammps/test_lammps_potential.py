@@ -13,7 +13,7 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piwsl_plugins.lammps.potential import FailedError, Potential, padded_cell
+from piwsl_plugins.lammps.simulation import FailedError, Potential, padded_cell
 from piwsl_plugins.models import LoadedModel
 
 CUTOFF = 3.0

@@ -71,29 +71,20 @@ def random_forces() -> tuple[Tensor, Tensor]:
     return forces.requires_grad_(), weak
 
 
-def test_the_penalty_is_the_mean_square_over_components_or_the_mean_length_of_the_error() -> None:
+def test_the_penalty_is_the_mean_square_over_components() -> None:
     forces, weak = random_forces()
     error = forces - weak
     expected = torch.stack([part.square().mean() for part in error.split([2, 1])])
     torch.testing.assert_close(weak_force_penalties(forces, weak, INDEX, 2), expected)
-    expected = torch.stack([part.norm(dim=-1).mean() for part in error.split([2, 1])])
-    found = weak_force_penalties(forces, weak, INDEX, 2, penalty="length")
-    torch.testing.assert_close(found, expected)
-    same = weak_force_penalties(forces, forces.detach(), INDEX, 2, penalty="length")
-    assert same.tolist() == [0.0, 0.0]  # no error has no direction, and its gradient is no NaN
-    assert torch.autograd.grad(same.sum(), forces)[0].eq(0.0).all()
 
 
-@pytest.mark.parametrize("penalty", ["squared", "length"])
-def test_missing_weak_forces_cost_nothing_and_leave_no_nan_in_the_gradient(penalty: str) -> None:
+def test_missing_weak_forces_cost_nothing_and_leave_no_nan_in_the_gradient() -> None:
     forces, weak = random_forces()
     weak[:2] = torch.nan
     trust = torch.tensor([torch.nan, torch.nan, 1.0])
     has = torch.tensor([False, True])
     for weights in (None, trust):
-        values = weak_force_penalties(
-            forces, weak, INDEX, 2, has_weak_forces=has, weights=weights, penalty=penalty
-        )
+        values = weak_force_penalties(forces, weak, INDEX, 2, has_weak_forces=has, weights=weights)
         (gradient,) = torch.autograd.grad(values.sum(), forces)
         assert values[0] == 0.0
         assert values[1] > 0.0
@@ -101,25 +92,22 @@ def test_missing_weak_forces_cost_nothing_and_leave_no_nan_in_the_gradient(penal
         assert gradient[2].abs().min() > 0
 
 
-@pytest.mark.parametrize("penalty", ["squared", "length"])
-def test_a_label_pulls_in_proportion_to_the_trust_in_it(penalty: str) -> None:
+def test_a_label_pulls_in_proportion_to_the_trust_in_it() -> None:
     forces, weak = random_forces()
     trust = torch.tensor([1.0, 0.25, 0.0], dtype=torch.float64)
     full, less = (
-        weak_force_penalties(forces, weak, INDEX, 2, weights=weights, penalty=penalty)
-        for weights in (None, trust)
+        weak_force_penalties(forces, weak, INDEX, 2, weights=weights) for weights in (None, trust)
     )
     pull, weaker = (torch.autograd.grad(values.sum(), forces)[0] for values in (full, less))
     torch.testing.assert_close(weaker, trust.unsqueeze(-1) * pull)
     assert less[1] == 0.0
 
 
-@pytest.mark.parametrize("penalty", ["squared", "length"])
-def test_weak_force_gradients_are_right_to_second_order(penalty: str) -> None:
+def test_weak_force_gradients_are_right_to_second_order() -> None:
     forces, weak = random_forces()
 
     def total(values: Tensor) -> Tensor:
-        return weak_force_penalties(values, weak, INDEX, 2, penalty=penalty)
+        return weak_force_penalties(values, weak, INDEX, 2)
 
     assert torch.autograd.gradcheck(total, forces)
     assert torch.autograd.gradgradcheck(total, forces)

@@ -198,13 +198,8 @@ def everything(structures: Structures, model: Evaluate) -> list[Tensor]:
     _, forces = at(model, structures.positions)
     index, mask = structures.graph_index, structures.labelled("forces")
     assert structures.forces is not None
-    for penalty in ("squared", "length"):
-        results.append(
-            weak_force_penalties(
-                forces, structures.forces, index, 2, has_weak_forces=mask, penalty=penalty
-            )
-        )
-    return results
+    penalties = weak_force_penalties(forces, structures.forces, index, 2, has_weak_forces=mask)
+    return [*results, penalties]
 
 
 def moved_to(device: str, dtype: torch.dtype = torch.float64) -> tuple[Structures, Evaluate]:
@@ -321,5 +316,3 @@ def test_calls_that_make_no_sense_are_refused_with_what_was_expected() -> None:
         penalise(zeros, "cubed")
     with pytest.raises(ValueError, match=r"got shape \(2, 3\), expected that of the forces"):
         weak_force_penalties(zeros, zeros[:2], batch.graph_index, 2)
-    with pytest.raises(ValueError, match="penalty: got 'huber'"):
-        weak_force_penalties(zeros, zeros, batch.graph_index, 2, penalty="huber")

@@ -48,7 +48,7 @@ def test_the_runs_of_a_host_differ_by_the_loss_alone(tmp_path: Path) -> None:
     assert plain[:6] == [*ours[:5], "--loss"]
     assert plain[6] == "weighted"
     assert "--loss" not in ours
-    assert nequip_ours[:2] == ["nequip-train", "configs/piwsl_nequip.yaml"]
+    assert nequip_ours[:2] == ["nequip-train", "configs/piwsl_nequip_teacher.yaml"]
     assert nequip_plain[1].endswith("nequip-plain.yaml")
     assert nequip_plain[2:-1] == nequip_ours[2:-1]
     assert set(nequip_ours[2:-1]) == {"data.seed=3", "training_module.model.seed=3"}
@@ -89,7 +89,7 @@ def test_it_trains_judges_and_shows_an_earlier_result_again(
 
     first = run()
     models = json.loads((output / demo.METRICS).read_text(encoding="utf-8"))["models"]
-    assert list(models) == [demo.HOSTS[host], f"{demo.HOSTS[host]} + PIWSL"]
+    assert list(models) == [demo.HOSTS[host], f"{demo.HOSTS[host]} + teacher"]
     for model in models.values():
         assert model["force_mev_per_angstrom"]["n"] == 15 * 4 * 3
         assert model["force_slope"]["slope"] is not None

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ase.build
 import ase.io
 import make_emt_alloy
-import make_large_hdf5
 import numpy as np
 import pytest
-import reading
 from ase.calculators.emt import EMT
 
 from piwsl_plugins.data.reading import read
@@ -42,27 +39,3 @@ def test_alloys_have_the_labels_of_their_potential(alloys: Path) -> None:
     assert hot.info["config_type"] == "1200K"
     with pytest.raises(SystemExit, match="--force overwrites them"):
         make_emt_alloy.main(["-o", str(alloys)])
-
-
-@pytest.mark.parametrize("name", ["H2CO", "C6H6"])
-def test_forces_of_the_bonds_are_the_slope_of_their_energy(name: str) -> None:
-    atoms, rng = ase.build.molecule(name), np.random.default_rng(3)
-    positions = atoms.positions + 0.04 * rng.normal(size=(2, len(atoms), 3))
-    way = 1e-4 * rng.normal(size=positions.shape)
-    ahead, _ = make_large_hdf5.bond_energies(atoms, positions + way)
-    behind, _ = make_large_hdf5.bond_energies(atoms, positions - way)
-    _, forces = make_large_hdf5.bond_energies(atoms, positions)
-    np.testing.assert_allclose(ahead - behind, -2.0 * (forces * way).sum((1, 2)), rtol=1e-4)
-
-
-def test_both_layouts_are_read_and_timed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert make_large_hdf5.main(["-o", str(tmp_path), "-n", "103"]) == 0
-    files = [tmp_path / "ani.h5", tmp_path / "spice.h5"]
-    capsys.readouterr()
-    assert reading.main([*map(str, files), "--rounds", "1"]) == 0
-    rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split(" | ")[:2] for row in rows] == [["| ani.h5", "103"], ["| spice.h5", "103"]]
-    costly = read(files[0], DataSettings(energy="ccsd(t)_cbs.energy"), needs_energies=False)
-    assert 0 < costly.count("energy") < 30

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 
-import import_time
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -13,14 +14,6 @@ from ase.calculators.emt import EMT
 from piwsl_plugins import models
 
 HOSTS = [pytest.param(host, marks=getattr(pytest.mark, host)) for host in ("mace", "nequip")]
-
-
-def test_what_the_start_of_python_takes_longer_is_measured(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert import_time.main(["--runs", "2", "--limit", "1000"]) == 0
-    assert "this package adds" in capsys.readouterr().out
-    assert import_time.main(["--runs", "2", "--limit", "0"]) == 1
 
 
 @pytest.mark.slow
@@ -65,3 +58,36 @@ def test_drift_in_lammps_is_small_and_its_speed_is_set_beside_that_of_ase(
     assert found["picoseconds"] == pytest.approx(0.1)
     assert abs(found["drift_mev_per_atom_per_ps"]) < 10.0
     assert found["ratio_lammps_to_ase"] > 0.0
+
+
+def test_the_check_of_a_gpu_says_in_one_line_that_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import gpu_check
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    words = ["--hosts", "mace", "--output", str(tmp_path / "out"), "--mace-python"]
+    assert gpu_check.main([*words, sys.executable]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"gpu_check: no GPU here: {sys.executable} sees no CUDA device (torch ")
+    assert gpu_check.main([*words, "nowhere/python"]) == 1
+    assert "name a Python that has mace by --mace-python" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_check_that_fails_or_is_not_reached_is_told_as_such(tmp_path: Path) -> None:
+    from gpu_check import Check, run
+
+    def ends(code: str, says: str = "", seconds: float = 60.0) -> str:
+        check = Check("one, two", [[sys.executable, "-c", code], [sys.executable, "-c", "print()"]])
+        found = run(check._replace(says=says), tmp_path, time.monotonic() + seconds)
+        assert Path(found["log"]).name == "one-two.log"
+        return str(found["status"])
+
+    assert ends("print('restarted')", "restarted") == "ok"
+    assert ends("print('from the start')", "restarted") == "failed: 'restarted' was not said"
+    assert ends("raise SystemExit('no data')") == "failed (1): no data"
+    assert ends("import time; time.sleep(9)", seconds=0.5).startswith("failed: TimeoutExpired")
+    assert ends("", seconds=0.0) == "not run: no time left"

@@ -15,11 +15,7 @@ READERS = (hdf5, tables, extxyz, databases)
 
 
 def reader_of(path: Path) -> ModuleType:
-    """The reader of a file.
-
-    Raises:
-        DataError: no such file, an empty one, or no reader knows its format.
-    """
+    """The reader of a file; a DataError says that it is missing, empty or of no known format."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file")
     if path.is_file() and not path.stat().st_size:

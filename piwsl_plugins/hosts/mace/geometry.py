@@ -52,13 +52,13 @@ def wrap_from_config(active: Run, wrapped: Callable[..., Any], call: BoundArgume
 
 def _attach_weak_forces(data: Any, config: Any) -> None:
     forces, weights = config.properties.get(WEAK), config.properties.get(WEAK_WEIGHTS)
-    data[HAS_WEAK] = torch.tensor(forces is not None)
+    data[HAS_WEAK] = torch.tensor(forces is not None, device="cpu")
     if forces is None:  # NaN, so that a mask that is forgotten shows
         forces = np.full_like(config.positions, np.nan)
-    dtype = torch.get_default_dtype()
-    data[WEAK] = torch.tensor(forces, dtype=dtype)
+    own: dict[str, Any] = {"dtype": torch.get_default_dtype(), "device": "cpu"}
+    data[WEAK] = torch.tensor(forces, **own)
     weights = np.ones(len(forces)) if weights is None else weights
-    data[WEAK_WEIGHTS] = torch.tensor(weights, dtype=dtype)
+    data[WEAK_WEIGHTS] = torch.tensor(weights, **own)
 
 
 def _attach_pairs(data: Any, config: Any, cutoff: float) -> None:
@@ -70,11 +70,11 @@ def _attach_pairs(data: Any, config: Any, cutoff: float) -> None:
         pbc=deepcopy(config.pbc),
         cell=deepcopy(config.cell),
     )
-    dtype = torch.get_default_dtype()
+    own: dict[str, Any] = {"dtype": torch.get_default_dtype(), "device": "cpu"}
     # a name with "index" in it makes MACE's collate function offset it per graph
-    data[SKIN] = torch.tensor(edge_index, dtype=torch.long)
-    data.piwsl_shifts = torch.tensor(shifts, dtype=dtype)
-    data.piwsl_unit_shifts = torch.tensor(unit_shifts, dtype=dtype)
+    data[SKIN] = torch.tensor(edge_index, dtype=torch.long, device="cpu")
+    data.piwsl_shifts = torch.tensor(shifts, **own)
+    data.piwsl_unit_shifts = torch.tensor(unit_shifts, **own)
 
 
 def carried(batch: Any, name: str) -> Tensor:
@@ -115,8 +115,8 @@ class DisplacedModel:
         rows: dict[str, list[int]] = batch.__slices__
         data = {name: carried(batch, name) for name in _PAIRS}
         data |= {name: batch[name] for name in _names_read(model, rows)}
-        sizes = {name: torch.tensor(rows[name]).diff() for name in data}
-        sizes["batch"] = torch.tensor(rows["positions"]).diff()
+        sizes = {name: torch.tensor(rows[name], device="cpu").diff() for name in data}
+        sizes["batch"] = torch.tensor(rows["positions"], device="cpu").diff()
         return cls(model, cutoff, data | {"batch": batch.batch}, sizes)
 
     @property
@@ -174,6 +174,7 @@ class DisplacedModel:
         n_graphs = len(self.counts)
         fixed = positions.detach()
         vectors = fixed[:, index[1]] - fixed[:, index[0]] + shifts
+        # others cannot stay: with two of MACE's interactions they would act, by eV
         near = torch.linalg.vector_norm(vectors, dim=-1) < self.cutoff
         copy, pair = near.nonzero(as_tuple=True)
         number = torch.arange(n_copies, device=index.device).unsqueeze(-1)

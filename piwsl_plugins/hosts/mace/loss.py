@@ -88,7 +88,6 @@ class PiwslLoss(torch.nn.Module):
                 ref.num_graphs,
                 has_weak_forces=carried(ref, HAS_WEAK),
                 weights=carried(ref, WEAK_WEIGHTS),
-                penalty=settings.weak_forces_penalty,
             )
             added[WEAK_FORCES] = (factor, values)
         return added

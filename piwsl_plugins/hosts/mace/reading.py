@@ -16,7 +16,6 @@ from ase.data import chemical_symbols
 from piwsl_plugins.data.atomic_energies import (
     FITS,
     ISOLATED,
-    TABLES,
     atomic_energies,
     parse_energies,
 )
@@ -96,7 +95,7 @@ class _Head:
             check_differences(self._settings, flags.SPELLING)
         self._choice = choice = str(self._options["E0s"] or "").strip()
         # energies of the free atoms that the user gave, for the check of units
-        known = parse_energies(choice) if ":" in choice else TABLES.get(choice)
+        known = parse_energies(choice) if ":" in choice else None
         self._known_energies = None if self._settings.low_energy else known
 
     def load(self) -> tuple[Any, dict[int, float] | None]:
@@ -229,8 +228,8 @@ class _Head:
         elif not named:
             raise DataError(
                 "no reference energies of atoms (E0s): the training files have no isolated atoms, "
-                "and --E0s is not given; give '{H: -13.6, O: -2041.8}' (eV), the name of a table, "
-                "or 'average', a least-squares fit"
+                "and --E0s is not given; give '{H: -13.6, O: -2041.8}' (eV), or 'average', "
+                "a least-squares fit"
             )
         elif named.endswith(".json"):
             choice = json.loads(Path(choice).read_text(encoding="utf-8"))
@@ -240,7 +239,6 @@ class _Head:
             train,
             isolated,
             elements,
-            of_differences=bool(self._settings.low_energy) and not self._run.teaches,
             tell=lambda text: logging.warning(f"PIWSL: {text}"),
         )
 

@@ -44,16 +44,16 @@ def check_module(training: Any) -> None:
 def _contradictions(training: Any, settings: Any, entries: tuple[str, ...]) -> Iterator[str]:
     changed, labelled = settings.changed(), {WEAK_FORCES, TEACHER} & set(entries)
     for term in (term for term in ENTRIES if f"{term}_weight" in changed):
+        entry = TEACHER if term == WEAK_FORCES and TEACHER in entries else term
         yield (
             f"{BLOCK}.{term}_weight: with NequIP the weight of a term stands beside that of the "
-            f"energy, as training_module.loss.coeffs.{PREFIX}{term}"
+            f"energy, as training_module.loss.coeffs.{PREFIX}{entry}"
         )
-    for name in ("weak_forces_penalty", "weak_forces_fade"):
-        if changed.get(name) and not labelled:
-            yield (
-                f"{BLOCK}.{name} {changed[name]} acts on the weak forces, which the loss lacks: "
-                f"add {WEAK_FORCES!r} to training_module.loss.terms"
-            )
+    if changed.get("weak_forces_fade") and not labelled:
+        yield (
+            f"{BLOCK}.weak_forces_fade acts on the weak forces, which the loss lacks: add "
+            f"{WEAK_FORCES!r} to training_module.loss.terms"
+        )
     if len(labelled) == 2:
         yield f"training_module.loss.terms: keep one of {WEAK_FORCES!r} and {TEACHER!r}"
     if isinstance(training, train.ConFIGLightningModule):

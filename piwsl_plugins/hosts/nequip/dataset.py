@@ -71,7 +71,7 @@ def _read(path: str, stamp: int, settings: DataSettings, subtract: bool) -> Fram
     else:
         whole = read(path, settings, spelling=SPELLING, needs_energies=False)
         frames = differences(whole.frames) if subtract else whole.frames
-    found = FrameDataset(frames, of_differences=subtract)
+    found = FrameDataset(frames)
     if not len(found):
         raise DataError(f"{path}: each of its {len(frames)} frames is an isolated atom")
     _log.info(f"{whole.summary}; {len(found.isolated)} isolated atoms are no frames")
@@ -89,7 +89,6 @@ class FrameDataset(AtomicDataset):  # type: ignore[misc]
     Args:
         frames: the frames; isolated atoms among them are for the free atoms' energies alone.
         transforms: NequIP's.
-        of_differences: whether the labels are differences to a cheaper method.
 
     Attributes:
         has: which frames have a label, each of shape [n_frames]; all frames get these labels.
@@ -99,11 +98,9 @@ class FrameDataset(AtomicDataset):  # type: ignore[misc]
         self,
         frames: Sequence[Frame] = (),
         transforms: Iterable[Callable[[Any], Any]] = (),
-        of_differences: bool = False,
     ) -> None:
         super().__init__(transforms=list(transforms))
-        self.isolated, self.of_differences = list[Frame](), of_differences
-        self.elements, self.has_cell = set[int](), False
+        self.isolated, self.elements, self.has_cell = list[Frame](), set[int](), False
         kept, labels = list[int](), list[Iterable[str]]()
         for number, frame in enumerate(frames):
             if frame.is_isolated_atom:

@@ -32,13 +32,27 @@ def register() -> None:
     wrapt.register_post_import_hook(
         lambda module: wrapt.wrap_function_wrapper(module, "main", _train), "nequip.scripts.train"
     )
+    wrapt.register_post_import_hook(_name_distribution, "nequip.utils.versions.version_utils")
+
+
+def _name_distribution(module: Any) -> None:
+    """Let NequIP, which looks versions up by a top module's name, find that of this extension."""
+    vars(module).setdefault("_ALL_PKGS", {})[__name__.rpartition(".")[0]] = ["piwsl-plugins"]
 
 
 def with_config_options(arguments: Sequence[str]) -> list[str]:
-    """Turn a leading path of an existing YAML file into Hydra's ``-cp FOLDER -cn NAME``."""
-    path = Path(arguments[0]) if arguments else Path()
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    """Turn a leading path of a YAML file into Hydra's ``-cp FOLDER -cn NAME``.
+
+    Raises:
+        ValueError: a file that is not there, or that Hydra does not read.
+    """
+    first = arguments[0] if arguments else "config.yaml"  # which Hydra looks for by itself
+    path = Path(first)
+    has_file, is_hydras = path.is_file(), first[:1] in ("-", "~") or "=" in first
+    if path.suffix not in (".yaml", ".yml") or (is_hydras and not has_file):
         return list(arguments)
+    if not has_file:
+        raise ValueError(f"{path}: no such file; write nequip-train CONFIG.yaml [KEY=VALUE ...]")
     if path.suffix != ".yaml":  # Hydra looks a name up by appending .yaml, whatever it ends in
         raise ValueError(f"{path}: Hydra reads configs whose names end in .yaml; rename it")
     return ["-cp", str(path.parent.resolve()), "-cn", path.stem, *arguments[1:]]

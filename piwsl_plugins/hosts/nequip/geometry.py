@@ -185,7 +185,6 @@ def weak_penalties(settings: PiwslSettings, batch: Batch, forces: Tensor) -> Ten
         AtomicDataDict.num_frames(batch),
         has_weak_forces=known,
         weights=None if weights is None else weights.view(-1),
-        penalty=settings.weak_forces_penalty,
     )
     return torch.stack([penalties, known.to(penalties)])
 

@@ -33,7 +33,7 @@ class Mean(Metric):  # type: ignore[misc]
         super().__init__(**kwargs)
         # of one kind from the start: processes without a value must still meet the others
         for state in ("total", "count"):
-            zero = torch.zeros((), dtype=torch.float64)
+            zero = torch.zeros((), dtype=torch.float64, device="cpu")
             self.add_state(state, default=zero, dist_reduce_fx="sum")
 
     def compute(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from nequip.nn.graph_model import R_MAX_KEY
 from nequip.utils import RankedLogger
 from torch import Tensor
 
+from piwsl_plugins import __version__
 from piwsl_plugins.hosts.nequip import checks, geometry, loss, seams
 from piwsl_plugins.hosts.nequip.checks import BLOCK
 from piwsl_plugins.hosts.radii import covalent_radii_of
@@ -85,8 +85,7 @@ class PiwslMixin:
             self._piwsl_steps = float(self.trainer.estimated_stepping_batches)
         said = [f"{name} {e.coeff:.3g}" for name, e in self.loss.entries.items() if e.coeff]
         said += [f"{name} {value}" for name, value in settings.changed().items()]
-        version = importlib.metadata.version("piwsl-plugins")
-        _log.info(f"piwsl-plugins {version}: shares of the loss: {', '.join(said)}")
+        _log.info(f"piwsl-plugins {__version__}: shares of the loss: {', '.join(said)}")
 
     def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
         """NequIP's own step, in which :meth:`forward` adds the terms."""

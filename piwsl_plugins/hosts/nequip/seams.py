@@ -1,9 +1,10 @@
 """Everything of NequIP that is not part of its documented interface, with the versions tested.
 
-Wrapped: ``nequip.scripts.train.main`` (``extension.py``). Undocumented too, and used where they
-belong: a data module's ``test_dataset_config``, ``train_dataloader_config``, ``generator`` and
-``train_generator`` (``datamodule.py``), and the ``lookup_table`` of the transform that makes types
-of elements (``dataset.py``).
+Wrapped: ``nequip.scripts.train.main`` (``extension.py``). Added to: ``_ALL_PKGS`` of
+``nequip.utils.versions.version_utils`` (``extension.py``), this extension's entry in the line of
+versions. Undocumented too, and used where they belong: a data module's ``test_dataset_config``,
+``train_dataloader_config``, ``generator`` and ``train_generator`` (``datamodule.py``), and the
+``lookup_table`` of the transform that makes types of elements (``dataset.py``).
 """
 
 from __future__ import annotations

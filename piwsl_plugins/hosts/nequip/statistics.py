@@ -36,7 +36,7 @@ class EnergyStatisticsManager(DataStatisticsManager):  # type: ignore[misc]
         type_names: the atom types.
         atomic_energies: energies of the free atoms by type, eV; or where to take them from, as
             :func:`piwsl_plugins.data.atomic_energies.atomic_energies` has it: ``fit``,
-            ``isolated``, the name of a table. Left out, none are subtracted, which is right for
+            ``isolated``. Left out, none are subtracted, which is right for
             data of one composition alone.
         forces: add the statistics of the force labels, where frames have them.
         weak_forces: add those of the weak forces.
@@ -75,7 +75,8 @@ class EnergyStatisticsManager(DataStatisticsManager):  # type: ignore[misc]
     def get_statistics(self, data_source: Any) -> dict[str, Any]:
         """NequIP's own, with the free atoms' energies and the shift of each type."""
         energies = self._energies(data_source.dataset)
-        self.free = torch.tensor([energies[t] for t in self.type_names], dtype=torch.float64)
+        free = [energies[t] for t in self.type_names]
+        self.free = torch.tensor(free, dtype=torch.float64, device="cpu")
         try:
             found: dict[str, Any] = super().get_statistics(data_source)
         except KeyError as error:
@@ -113,7 +114,6 @@ class EnergyStatisticsManager(DataStatisticsManager):  # type: ignore[misc]
             training.frames,
             training.isolated,
             types,
-            of_differences=training.of_differences,
             tell=_log.warning,
         )
         elements = {name: number for number, name in types.items()}

@@ -32,25 +32,25 @@ def fresh(model: Any, frames: list[ase.Atoms]) -> tuple[torch.Tensor, torch.Tens
 @pytest.mark.parametrize("make_frames", [molecules, crystals])
 @pytest.mark.parametrize("options", RADIAL)
 def test_copies_of_some_structures_have_the_energies_and_forces_of_fresh_evaluations(
-    start: Start, make_frames: Callable[[], list[ase.Atoms]], options: dict[str, Any]
+    start: Start, make_frames: Callable[[], list[ase.Atoms]], options: dict[str, Any], device: str
 ) -> None:
     length = 0.3
     start("--loss", "piwsl_taylor", "--piwsl_max_displacement", str(length))
     frames = [*make_frames(), *make_frames()[:1]]
     model = make_model(**options)
-    whole = DisplacedModel.of(model, 4.0, make_batch(frames))
+    whole = DisplacedModel.of(make_model(**options).to(device), 4.0, make_batch(frames).to(device))
     for chosen in ([0, 1, 2], [0, 2]):
         some = [frames[number] for number in chosen]
         copies = [displaced(some, length, seed) for seed in range(2)]
         part = whole if len(chosen) == 3 else whole.select(torch.tensor(chosen))
         assert part.counts.tolist() == [len(atoms) for atoms in some]
-        positions = torch.stack([positions_of(copy) for copy in copies]).requires_grad_()
+        positions = torch.stack([positions_of(copy) for copy in copies]).to(device).requires_grad_()
         energies, forces = part(positions, forces=True)
         assert forces is not None
         for copy, energy, force in zip(copies, energies, forces, strict=True):
             expected = fresh(model, copy)
-            torch.testing.assert_close(energy.detach(), expected[0], rtol=0, atol=1e-6)
-            torch.testing.assert_close(force.detach(), expected[1], rtol=0, atol=1e-6)
+            torch.testing.assert_close(energy.detach().cpu(), expected[0], rtol=0, atol=1e-6)
+            torch.testing.assert_close(force.detach().cpu(), expected[1], rtol=0, atol=1e-6)
 
 
 def test_maces_own_neighbour_list_is_left_as_it_was(start: Start) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ase.data import covalent_radii
-from small_mace import make_batch, make_model, molecules
+from small_mace import crystals, make_batch, make_model, molecules
 
 from piwsl_plugins.hosts.mace import run
 from piwsl_plugins.hosts.mace.geometry import DisplacedModel
@@ -138,6 +138,20 @@ def test_terms_and_gradients_equal_the_cores_on_the_same_numbers(
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9 * scale)
 
 
+def test_a_step_has_the_cpus_numbers_on_every_device(start: Start, device: str) -> None:
+    found = []
+    for where in ("cpu", device):
+        active = start("--loss", "piwsl", "--piwsl_every", "1", "--piwsl_max_displacement", "0.1")
+        model = make_model().to(where)
+        batch = make_batch([*molecules(), *crystals()], labels=LABELS).to(where)
+        total = make_loss(active, model)(pred=predict(model, batch), ref=batch)
+        gradients = torch.autograd.grad(total, list(model.parameters()), allow_unused=True)
+        numbers = [total.detach(), *(values for values in gradients if values is not None)]
+        found.append([values.cpu() for values in numbers])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(other.abs().max()))
+
+
 def test_single_precision_residuals_survive_large_total_energies(start: Start) -> None:
     active = start(
         "--piwsl_every", "1", "--loss", "piwsl_taylor", "--piwsl_max_displacement", "0.05"
@@ -185,7 +199,7 @@ def test_dipole_models_have_the_terms_too(start: Start) -> None:
 
 
 def test_weak_forces_are_the_cores_mean_over_structures_with_their_weights(start: Start) -> None:
-    words = ["--piwsl_weak_forces_penalty", "length", "--piwsl_weak_forces_weight", "7"]
+    words = ["--piwsl_weak_forces_weight", "7"]
     active = start("--loss", "piwsl_supervised", *WEAK, *words)
     weak = {"weak_forces": np.full((6, 3), 0.2), "weak_weights": np.linspace(0.0, 1.0, 6)}
     labels = [{"energy": -100.0, "weight": 2.0, **weak}, {"energy": -200.0}]
@@ -200,7 +214,6 @@ def test_weak_forces_are_the_cores_mean_over_structures_with_their_weights(start
         2,
         has_weak_forces=torch.tensor([True, False]),
         weights=torch.cat([torch.linspace(0.0, 1.0, 6), torch.ones(4)]),
-        penalty="length",
     )
     mean = (expected * torch.tensor([2.0, 1.0])).mean()
     assert mean > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -47,20 +48,22 @@ def stacked(*copies: list[ase.Atoms]) -> torch.Tensor:
 @pytest.mark.parametrize("frames", KINDS)
 @pytest.mark.parametrize("kind", ["nequip", "allegro"])
 def test_the_longest_displacement_sees_what_a_fresh_evaluation_sees(
-    kind: str, frames: str, unequal: bool
+    kind: str, frames: str, unequal: bool, device: str
 ) -> None:
     model, structures = shared_model(kind, unequal), geometries(frames)
     batch = make_batch(structures, R_MAX + SKIN, wide(UNEQUAL) if unequal else None)
+    batch = {key: values.to(device) for key, values in batch.items()}
     before = {key: value.clone() for key, value in batch.items()}
-    inside = displaced_model(model, batch)
+    inside = displaced_model(copy.deepcopy(model).to(device), batch)
     moved = [displaced(structures, LENGTH, seed) for seed in range(2)]
     fresh = [evaluate(model, make_batch(m, R_MAX, UNEQUAL if unequal else None)) for m in moved]
-    (alone,), nothing = inside(stacked(moved[0]), forces=False)
-    torch.testing.assert_close(alone, fresh[0][0], **CLOSE)
+    (alone,), nothing = inside(stacked(moved[0]).to(device), forces=False)
+    torch.testing.assert_close(alone.cpu(), fresh[0][0], **CLOSE)
     assert nothing is None
-    energies, gradients = inside(stacked(*moved), forces=True)
-    torch.testing.assert_close(energies, torch.stack([e for e, _ in fresh]), **CLOSE)
-    torch.testing.assert_close(gradients, torch.stack([f for _, f in fresh]), **CLOSE)
+    energies, gradients = inside(stacked(*moved).to(device), forces=True)
+    assert gradients is not None
+    torch.testing.assert_close(energies.cpu(), torch.stack([e for e, _ in fresh]), **CLOSE)
+    torch.testing.assert_close(gradients.cpu(), torch.stack([f for _, f in fresh]), **CLOSE)
     for key, value in before.items():
         assert torch.equal(batch[key], value), key
     if frames == "crystals" and not unequal:  # without the skin the same check fails

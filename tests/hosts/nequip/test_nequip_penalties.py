@@ -68,12 +68,13 @@ def watched(
     if how.pop("unlabelled", False):
         text = (path / "train.xyz").read_text(encoding="utf-8")
         (path / "train.xyz").write_text(text.replace("REF_energy", "other", 1), encoding="utf-8")
-    types = how.pop("types", TYPES)
+    types, accelerator = how.pop("types", TYPES), how.pop("accelerator", "cpu")
     shifts = dict.fromkeys(types, -10.0)
     model = model_config(type_names=list(types), per_type_energy_shifts=shifts, **how)
     loss = loss_config(*terms)
     training = Watched(**module_config(ALL | settings, loss=loss, model=model))
-    fit(training, data_of(path / "train.xyz", types=types), limit_val_batches=0)
+    data = data_of(path / "train.xyz", types=types)
+    fit(training, data, limit_val_batches=0, accelerator=accelerator)
     return training
 
 
@@ -204,3 +205,15 @@ def test_unlabelled_frames_are_anchored_at_the_prediction(tmp_path: Path) -> Non
     assert torch.equal(anchored[unlabelled], plain[unlabelled])
     torch.testing.assert_close(output["piwsl_taylor"][0], anchored, rtol=1e-8, atol=1e-18)
     assert all(g.isfinite().all() for g in training.gradients[0].values())
+
+
+def test_a_step_has_the_cpus_numbers_on_every_device(tmp_path: Path, device: str) -> None:
+    frames = with_forces(geometries("crystals"), [0])
+    alone, there = (
+        watched(tmp_path, frames, {}, PAPER_TERMS, accelerator=accelerator)
+        for accelerator in ("cpu", "cpu" if device == "cpu" else "gpu")
+    )
+    assert alone.gradients[0].keys() == there.gradients[0].keys()
+    for name, expected in alone.gradients[0].items():
+        found, scale = there.gradients[0][name].cpu(), float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10 * scale)
