@@ -54,14 +54,14 @@ test-core: $(CORE_MADE)  ## tests that need no host, in an environment without o
 
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest $(BY_FILE) \
-	  tests/cli tests/scripts/test_accuracy.py tests/scripts/test_demo.py \
+	  tests/cli tests/scripts/test_demo.py \
 	  tests/scripts/test_small_benchmarks.py tests/test_models.py $(STUDENT) \
 	  tests/lammps tests/hosts/mace tests/test_tutorials.py \
 	  --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest $(BY_FILE) \
-	  tests/cli_nequip tests/scripts/test_accuracy.py tests/scripts/test_demo.py \
+	  tests/cli_nequip tests/scripts/test_accuracy.py \
 	  tests/scripts/test_small_benchmarks.py tests/test_models.py $(STUDENT) \
 	  tests/hosts/nequip tests/test_tutorials.py \
 	  --cov --cov-append --cov-report=term $(PYTEST_ARGS)

@@ -229,5 +229,4 @@ def test_the_command_measures_a_real_model(
         errors = model["test_sets"]["test"]
         assert errors["energy_mev"]["rmse"] == pytest.approx(1.0, rel=1e-4)
         assert errors["force_slope"]["slope"] == pytest.approx(0.5, rel=1e-4)
-        assert model["finite_differences"]["max_error_mev_per_angstrom"] < 0.5  # of some 500
-        assert model["loops"]["ratio"] < 1e-4
+        assert model["work"]["ratio"] < 1e-3

@@ -65,13 +65,11 @@ def test_a_missing_host_is_told_with_what_to_do(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "host", [pytest.param(h, marks=getattr(pytest.mark, h)) for h in ("mace", "nequip")]
-)
+@pytest.mark.mace  # NequIP is trained by the accuracy benchmark's test
 def test_it_trains_judges_and_shows_an_earlier_result_again(
-    host: str, tmp_path: Path, repo_root: Path
+    tmp_path: Path, repo_root: Path
 ) -> None:
-    output = tmp_path / "demo"
+    output, host = tmp_path / "demo", "mace"
     program = str(repo_root / "scripts" / "demo.py")
     words = ["--hosts", host, f"--{host}-environment", str(Path(sys.executable).parents[1])]
 

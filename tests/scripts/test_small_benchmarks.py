@@ -24,7 +24,7 @@ def test_steps_of_every_kind_are_timed_beside_plain_ones(
 ) -> None:
     import overhead
 
-    assert overhead.main([host, "--batch-size", "3", "--rounds", "2", "--steps", "1"]) == 0
+    assert overhead.main([host, "--batch-size", "3", "--rounds", "1", "--steps", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (title,) = (number for number, line in enumerate(lines) if line.startswith(f"{host}, 3 mol"))
     head, plain, *rows = lines[title + 1 :]

@@ -46,12 +46,11 @@ def with_config_options(arguments: Sequence[str]) -> list[str]:
     Raises:
         ValueError: a file that is not there, or that Hydra does not read.
     """
-    first = arguments[0] if arguments else "config.yaml"  # which Hydra looks for by itself
+    first = arguments[0] if arguments else ""
     path = Path(first)
-    has_file, is_hydras = path.is_file(), first[:1] in ("-", "~") or "=" in first
-    if path.suffix not in (".yaml", ".yml") or (is_hydras and not has_file):
+    if path.suffix not in (".yaml", ".yml") or ("=" in first and not path.is_file()):
         return list(arguments)
-    if not has_file:
+    if not path.is_file():
         raise ValueError(f"{path}: no such file; write nequip-train CONFIG.yaml [KEY=VALUE ...]")
     if path.suffix != ".yaml":  # Hydra looks a name up by appending .yaml, whatever it ends in
         raise ValueError(f"{path}: Hydra reads configs whose names end in .yaml; rename it")

@@ -36,8 +36,7 @@ class EnergyStatisticsManager(DataStatisticsManager):  # type: ignore[misc]
         type_names: the atom types.
         atomic_energies: energies of the free atoms by type, eV; or where to take them from, as
             :func:`piwsl_plugins.data.atomic_energies.atomic_energies` has it: ``fit``,
-            ``isolated``. Left out, none are subtracted, which is right for
-            data of one composition alone.
+            ``isolated``. Left out, none are subtracted, which is right for data of one composition.
         forces: add the statistics of the force labels, where frames have them.
         weak_forces: add those of the weak forces.
         dataloader_kwargs: as in NequIP.

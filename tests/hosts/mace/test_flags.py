@@ -86,18 +86,6 @@ def test_what_cannot_work_is_one_message_that_names_the_flag(
     assert run.active() is None
 
 
-@pytest.mark.parametrize(
-    ("wrong", "meant"),
-    [("--loss=piwsl_tailor", "piwsl_taylor"), ("--piwsl_ordre=1", "--piwsl_order")],
-)
-def test_a_misspelt_loss_or_flag_brings_the_nearest_one(
-    wrong: str, meant: str, start: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        start("--loss", "piwsl", wrong)
-    assert capsys.readouterr().err.endswith(f"did you mean '{meant}'?\n")
-
-
 def test_without_a_piwsl_loss_there_is_no_run_and_unread_flags_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
