@@ -10,7 +10,6 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Each process takes a file, as its tests share trainings; the long ones first (tests/conftest.py).
 BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
-STUDENT := tests/teacher/test_train.py::test_a_host_is_trained_by_its_own_command_and_compared
 # Environments are made anew for another Python, and brought up to date when their recipe changes.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 CORE_MADE := $(CORE)/.made-$(VERSION)
@@ -55,14 +54,15 @@ test-core: $(CORE_MADE)  ## tests that need no host, in an environment without o
 test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_MACE=1 $(MACE)/bin/python -m pytest $(BY_FILE) \
 	  tests/cli tests/scripts/test_demo.py \
-	  tests/scripts/test_small_benchmarks.py tests/test_models.py $(STUDENT) \
+	  tests/scripts/test_small_benchmarks.py tests/test_models.py \
 	  tests/lammps tests/hosts/mace tests/test_tutorials.py \
 	  --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
 	$(ONE_THREAD) PIWSL_REQUIRE_NEQUIP=1 $(NEQUIP)/bin/python -m pytest $(BY_FILE) \
 	  tests/cli_nequip tests/scripts/test_accuracy.py \
-	  tests/scripts/test_small_benchmarks.py tests/test_models.py $(STUDENT) \
+	  tests/scripts/test_small_benchmarks.py tests/test_models.py \
+	  tests/teacher/test_train.py::test_a_host_is_trained_by_its_own_command_and_compared \
 	  tests/hosts/nequip tests/test_tutorials.py \
 	  --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 

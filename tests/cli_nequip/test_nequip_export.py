@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import pytest
 from exports import Answers, ask, check_equal, molecule_and_cell
 from nequip_commands import NEQUIP_COMPILE, Trained, train
 from processes import PYTHON, BareEnvironment, execute
 
 PREPARE = str(Path(PYTHON).with_name("nequip-prepare-lmp-mliap"))
-FILE = "data.split_dataset.file_path"
 
 
 @pytest.fixture(scope="module")
@@ -37,33 +35,14 @@ def test_a_packaged_model_is_the_checkpoint_and_so_is_its_object_for_mliap(
         check_equal(answer, reference["best.ckpt"], 1e-9)
 
 
-def in_cells(path: Path, molecules: Path) -> Path:
-    """The same atoms in cells in which they see their images."""
-    found = list(ase.io.iread(molecules, index=":"))
-    for atoms in found:
-        atoms.set_cell([4.4, 4.6, 4.8])
-        atoms.pbc = True
-    ase.io.write(path, found)
-    return path
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("target", "what"), [("ase", "molecules"), ("pair_nequip", "cells")], ids=["ase", "pair_nequip"]
-)
-def test_a_model_trained_on_molecules_or_cells_is_its_checkpoint_when_compiled(
-    target: str,
-    what: str,
-    data: dict[str, Any],
-    frames: Path,
-    bare: BareEnvironment,
-    tmp_path: Path,
+def test_a_model_trained_on_molecules_is_its_checkpoint_when_compiled(
+    data: dict[str, Any], frames: Path, bare: BareEnvironment, tmp_path: Path
 ) -> None:
-    file = data[FILE] if what == "molecules" else in_cells(tmp_path / "few.xyz", data[FILE])
     one_layer = {"training_module.model.num_layers": 1}  # half the time to compile
-    run = train(tmp_path, {**data, **one_layer, FILE: file})
-    checkpoint, model = run.output / "best.ckpt", run.output / f"{target}.nequip.pt2"
-    how = ("--mode", "aotinductor", "--device", "cpu", "--target", target)
+    run = train(tmp_path, {**data, **one_layer})
+    checkpoint, model = run.output / "best.ckpt", run.output / "ase.nequip.pt2"
+    how = ("--mode", "aotinductor", "--device", "cpu", "--target", "ase")
     done = execute([*NEQUIP_COMPILE, str(checkpoint), str(model), *how], run.output)
     assert done.returncode == 0, done.stderr
     expected = ask(frames, [checkpoint])[checkpoint.name]

@@ -195,7 +195,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "fade_without_the_term": (
         {"weak_forces_fade": 0.25},
         {},
-        r"weak_forces_fade 0\.25 acts on the weak forces, which the loss lacks: add 'weak_forces'",
+        r"weak_forces_fade acts on the weak forces, which the loss lacks: add 'weak_forces'",
     ),
     "weak_forces_of_two_origins": (
         {},
