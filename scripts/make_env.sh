@@ -31,7 +31,7 @@ echo "Making $folder with $("$python" --version), PyTorch and [$extras]: some mi
 same_version() { [ "$("$folder/bin/python" --version 2>&1)" = "$("$python" --version)" ]; }
 if ! {
   { same_version || "$python" -m venv --clear "$folder"; } &&
-    "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile \
+    "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
       -c constraints.txt -e ".[$extras]"
 } >"$log" 2>&1; then
   tail -n 30 "$log" >&2

@@ -68,7 +68,7 @@ def parity(
             axes.plot(span, slopes[name] * span, color="0.15", dashes=(5, 3), linewidth=1.2)
         axes.set(xlim=span, ylim=span, box_aspect=1.0)
         axes.set(xlabel=f"reference {what}", ylabel=f"predicted {what}")
-        slope = f", slope {slopes[name]:.3f}" if name in slopes else ""
+        slope = f"\nslope {slopes[name]:.3f}" if name in slopes else ""
         axes.set_title(name + slope, fontsize=10)
     return figure
 

@@ -34,7 +34,7 @@ def test_any_number_of_models_is_drawn_on_one_scale(models: int) -> None:
     figure = figures.parity(shown, "force (eV/Å)", list(shown), {"m0": 0.5})
     assert len(figure.axes) == models
     assert len({axes.get_xlim() + axes.get_ylim() for axes in figure.axes}) == 1
-    assert figure.axes[0].get_title() == "m0, slope 0.500"
+    assert figure.axes[0].get_title() == "m0\nslope 0.500"
     check(figure)
 
 

@@ -263,7 +263,7 @@ def count(cache: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_was_stopped_goes_on_where_it_stood(how: signal.Signals, tmp_path: Path) -> None:
     source = write(tmp_path / "in.xyz", trimers(60))
     out, log, kept = tmp_path / "out.xyz", tmp_path / "log", tmp_path / "piwsl-cache"
