@@ -19,7 +19,7 @@ DOCS_MADE := $(DOCS)/.made-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo table environments test test-core test-mace test-nequip test-gpu lint format types docs clean
+.PHONY: help demo table environments test test-core test-mace test-nequip test-gpu tutorials lint format types docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -56,6 +56,7 @@ test-mace: $(MACE_MADE)  ## tests with MACE, real mace_run_train runs among them
 	  tests/cli tests/scripts/test_demo.py \
 	  tests/scripts/test_small_benchmarks.py tests/test_models.py \
 	  tests/lammps tests/hosts/mace tests/test_tutorials.py \
+	  --deselect "tests/test_tutorials.py::test_the_cells_of_a_tutorial_run[coupled_cluster]" \
 	  --cov --cov-append --cov-report= $(PYTEST_ARGS)
 
 test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train runs among them
@@ -70,6 +71,10 @@ test-nequip: $(NEQUIP_MADE)  ## tests with NequIP and Allegro, real nequip-train
 test-gpu:  ## on a machine with a GPU: tests, trainings, exports, costs, within eight minutes
 	@$(PYTHON) scripts/gpu_check.py --mace-python $(MACE)/bin/python \
 	  --nequip-python $(NEQUIP)/bin/python $(GPU_ARGS)
+
+tutorials: environments  ## run the cells of all tutorials; make test leaves out the long one
+	$(ONE_THREAD) $(MACE)/bin/python -m pytest tests/test_tutorials.py
+	$(ONE_THREAD) $(NEQUIP)/bin/python -m pytest tests/test_tutorials.py
 
 docs: $(DOCS_MADE)  ## the documentation's site, in build/docs; a warning is an error
 	$(DOCS)/bin/sphinx-build -W --keep-going -b html docs build/docs
