@@ -51,7 +51,7 @@ def works(group: Sequence[Frame], label: str, energy: str) -> list[tuple[float, 
         return []
     found = []
     for one, other in _near_pairs(known):
-        moved, turn, strain = displacement(one.atoms, other.atoms)
+        moved, turn, strain = _displacement(one.atoms, other.atoms)
         forces = 0.5 * (one.labels[vectors] @ turn + other.labels[vectors])
         work, change = -float(np.sum(forces * moved)), other.labels[energy] - one.labels[energy]
         if label == "stress":
@@ -78,7 +78,7 @@ def _near_pairs(frames: Sequence[Frame]) -> list[tuple[Frame, Frame]]:
     return [(frames[i], frames[j]) for i, j in sorted(pairs)]
 
 
-def displacement(first: ase.Atoms, second: ase.Atoms) -> tuple[Floats, Floats, Floats]:
+def _displacement(first: ase.Atoms, second: ase.Atoms) -> tuple[Floats, Floats, Floats]:
     """Displacements between frames, the rotation of the first one's vectors, and the strain.
 
     Molecules are superposed by least squares, and in cells the nearest images are taken; angstrom.

@@ -7,7 +7,6 @@ directions. At single frames, an energy or a force that is not finite is a Value
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -75,13 +74,14 @@ def work_errors(
     nodes = np.array(np.polynomial.legendre.leggauss(8)).T
     for frame in frames:
         first, second = size * np.sqrt(len(frame)) * random_directions(len(frame), 2, rng)
-        corners = (np.zeros_like(first), first, second, np.zeros_like(first))
+        corners = (np.zeros_like(first), first, second)
         energies = [float(_ask("energy", frame, corner, calculator)) for corner in corners]
-        for side, (start, end) in enumerate(itertools.pairwise(corners)):
+        for side in range(3):
+            start, end = corners[side], corners[(side + 1) % 3]
             at = (start + 0.5 * (1.0 + point) * (end - start) for point, _ in nodes)
             along = [np.sum(_ask("forces", frame, x, calculator) * (end - start)) for x in at]
             works.append(0.5 * float(nodes[:, 1] @ along))
-            errors.append(works[-1] - energies[side] + energies[side + 1])
+            errors.append(works[-1] - energies[side] + energies[(side + 1) % 3])
     rms, work = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(np.abs(works)))
     return {
         "rms_error_mev": MILLI * rms,

@@ -32,26 +32,37 @@ from piwsl_plugins.teacher.settings import TeacherSettings
 MILLI = 1000.0
 
 
-def main() -> None:
-    """Print the table, and write it as JSON lines."""
+def prepare(
+    doc: str | None, sizes: list[int], test_frames: int, output: Path
+) -> tuple[argparse.Namespace, list[Frame], list[Frame]]:
+    """Read the command line, whose defaults are given; its training frames, and its test frames."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name")
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("--low", help="cheap method, or beginning of the names of its labels")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[25, 50, 100, 200, 500])
+    parser.add_argument("--sizes", type=int, nargs="+", default=sizes)
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--test-frames", type=int, default=150, help="drawn from the test file")
+    parser.add_argument(
+        "--test-frames", type=int, default=test_frames, help="drawn from the test file"
+    )
     parser.add_argument("--cache", type=Path, default=Path("results/teacher/cache"))
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/teacher/table.jsonl"))
+    parser.add_argument("-o", "--output", type=Path, default=output)
     options = parser.parse_args()
     torch.set_num_threads(1)
     train, test = (frames_of(path, options) for path in (options.train, options.test))
     chosen = np.random.default_rng(0).permutation(len(test))[: options.test_frames]
     test = [test[i] for i in chosen]
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    return options, train, test
+
+
+def main() -> None:
+    """Print the table, and write it as JSON lines."""
+    sizes, output = [25, 50, 100, 200, 500], Path("results/teacher/table.jsonl")
+    options, train, test = prepare(__doc__, sizes, 150, output)
     print("    n   force RMSE   expected   energy RMSE   leave-one-out   slope     s")
     for n in options.sizes:
         rows = [one_draw(train, test, n, seed, options) for seed in range(options.draws)]

@@ -18,8 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from linear_teacher import frames_of
+from linear_teacher import prepare
 
 from piwsl_plugins.data.frames import Frame
 from piwsl_plugins.data.splits import farthest
@@ -33,24 +32,8 @@ METHODS = ("random", "farthest", "D", "A", "I")
 
 def main() -> None:
     """Print the table, and write it as JSON lines."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name")
-    parser.add_argument("train", type=Path)
-    parser.add_argument("test", type=Path)
-    parser.add_argument("--low", help="cheap method, or beginning of the names of its labels")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[25, 50, 100])
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--test-frames", type=int, default=100, help="drawn from the test file")
-    parser.add_argument("--cache", type=Path, default=Path("results/teacher/cache"))
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/selection.jsonl"))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    train, test = (frames_of(path, options) for path in (options.train, options.test))
-    chosen = np.random.default_rng(0).permutation(len(test))[: options.test_frames]
-    test = [test[i] for i in chosen]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    output = Path("results/selection.jsonl")
+    options, train, test = prepare(__doc__, [25, 50, 100], 100, output)
     rows = []
     for seed in range(options.draws):
         for row in one_draw(train, test, seed, options):
